@@ -1,0 +1,203 @@
+"""What an engine must offer. The contract tests run every engine of the table against the oracle through this page.
+
+Three kinds of value belong to an engine and are opaque outside it: `Sites` (a set of active sites and its private
+index), `Map` (an executable rulebook) and `Array` (rows of features on the engine's device: a numpy array on the CPU,
+a tensor on CUDA). Everything a caller gets back in a `Frame` is host numpy that the caller owns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spcli.geometry import ConvGeometry
+from spcli.grid import ScanCounts, VoxelGrid, VoxelSpec
+from spcli.program import Activation, Program
+from spcli.rulebook import RuleCounts, Rulebook
+from spcli.sparse_tensor import SparseTensor, VoxelizedScan
+
+Sites = Any
+Map = Any
+Array = Any
+Packed = Any
+
+
+@dataclass(frozen=True)
+class LayerParameters:
+    """A layer's parameters with batch norm folded: `y = scale * (W x) + shift`, per output channel.
+
+    Attributes:
+        weight: float32 `[Cout, *kernel_size, Cin]`; None for a layer with norm parameters only.
+        scale: float64 `[Cout]`, None for 1.
+        shift: float64 `[Cout]`, None for 0.
+        norm_weight, norm_bias: float32 `[Cout]`, for a LayerNorm that is executed on its own.
+    """
+
+    weight: NDArray[np.float32] | None = None
+    scale: NDArray[np.float64] | None = None
+    shift: NDArray[np.float64] | None = None
+    norm_weight: NDArray[np.float32] | None = None
+    norm_bias: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What follows a convolution while its rows are in cache: `activation(rows + add)`."""
+
+    add: Array | None = None
+    activation: Activation = field(default_factory=Activation)
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """Voxels on the engine's device, before anything is downloaded.
+
+    Attributes:
+        sites: the active sites, batch size 1.
+        features: `[N, C]`.
+        num_points: `[N]`, points kept in each.
+        point_rows: `[P]` or None; points: `[N, max_points, C]` or None.
+        counts: where the points went.
+        grid: metres to sites.
+    """
+
+    sites: Sites
+    features: Array
+    num_points: Array
+    counts: ScanCounts
+    grid: VoxelGrid
+    point_rows: Array | None = None
+    points: Array | None = None
+
+
+@dataclass(frozen=True)
+class Want:
+    """What a run must bring back.
+
+    Attributes:
+        layers: names of the layers whose features are wanted.
+        rulebooks: whether the rules of every key are wanted.
+        counts: whether the counts of every key and layer are wanted; `pairs_per_output_max` is 0 without them.
+        values: False stops after the index phase.
+    """
+
+    layers: tuple[str, ...] = ()
+    rulebooks: bool = False
+    counts: bool = True
+    values: bool = True
+
+
+@dataclass(frozen=True)
+class Points:
+    """A scan to voxelize: float32 `[P, C]`, the columns x, y, z and those that become features.
+
+    Attributes:
+        values: float32 `[P, C]`, C-contiguous.
+        xyz: the numbers of the columns x, y and z.
+        features: the numbers of the columns that become features, in order.
+    """
+
+    values: NDArray[np.float32]
+    xyz: tuple[int, int, int]
+    features: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Everything one scan gave.
+
+    Attributes:
+        sites: number of active sites by sites slot of the program.
+        shapes: spatial shape by sites slot.
+        outputs: features by layer name, those that were wanted. A dense output has `features` `[B, C, ...]`.
+        rulebooks: rules by key, where wanted.
+        counts: rule counts by key.
+        scan: where points and voxels went, None for an input that was a tensor.
+        grid: metres to sites, None for an input that was a tensor.
+        time_s: seconds by phase: `voxelize`, `index`, `value`, `download`.
+    """
+
+    sites: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    outputs: dict[str, SparseTensor]
+    rulebooks: dict[str, Rulebook]
+    counts: dict[str, RuleCounts]
+    scan: ScanCounts | None
+    grid: VoxelGrid | None
+    time_s: dict[str, float]
+
+
+class Runner(Protocol):
+    """A program made ready on a device, with buffers of its own; `depth` frames may be in flight at once."""
+
+    depth: int
+
+    def submit(self, scan: Points | SparseTensor) -> int:
+        """Begin one frame and return its ticket. A tensor must be canonical."""
+
+    def result(self, ticket: int) -> Frame:
+        """Wait for a frame; the only synchronisation. Each ticket is redeemed once."""
+
+
+class Engine(Protocol):
+    """One device's implementation of every operation of `program.py`."""
+
+    name: str
+
+    def unavailable(self) -> str | None:
+        """Why this engine cannot run here, in one sentence, or None. Imports nothing heavy."""
+
+    def upload(self, array: NDArray[Any]) -> Array:
+        """A copy of a host array on the device, aligned as the kernels like it."""
+
+    def download(self, array: Array, count: int | None = None) -> NDArray[Any]:
+        """A host copy of the first `count` rows that the caller owns."""
+
+    def voxelize(self, points: Points, spec: VoxelSpec, *, point_map: bool = False, hard: bool = False) -> Voxels:
+        """Points to voxels, exactly as CONTRACT section 3 has it."""
+
+    def sites(self, indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> Sites:
+        """Sites from canonical indices `[N, 1 + D]`."""
+
+    def indices(self, sites: Sites) -> NDArray[np.int32]:
+        """Host indices `[N, 1 + D]` of sites."""
+
+    def build(self, sites: Sites, geometry: ConvGeometry) -> Map:
+        """The map of a convolution from `sites`; its output sites are `map.outputs`."""
+
+    def invert(self, source: Map) -> Map:
+        """The map with its ends swapped."""
+
+    def rulebook(self, source: Map) -> Rulebook:
+        """The canonical rules of a map, on the host."""
+
+    def pack(self, parameters: LayerParameters) -> Packed:
+        """Parameters in the layout of the kernels, scale folded into the weight."""
+
+    def convolve(
+        self, inputs: Array, source: Map | None, packed: Packed, epilogue: Epilogue, out: Array | None = None
+    ) -> Array:
+        """Features `[M, Cout]` of a convolution, or of a Linear layer where `source` is None."""
+
+    def pool(self, inputs: Array, source: Map, reduce: str, out: Array | None = None) -> Array:
+        """Features `[M, C]`: maximum or mean over each output's rules."""
+
+    def compile(self, program: Program, parameters: Mapping[str, LayerParameters], want: Want) -> Runner:
+        """Make a program ready: pack its parameters, plan its buffers."""
+
+
+def download_voxels(engine: Engine, voxels: Voxels) -> VoxelizedScan:
+    """The host form of an engine's voxels."""
+    tensor = SparseTensor(engine.download(voxels.features), engine.indices(voxels.sites), voxels.grid.spatial_shape)
+    return VoxelizedScan(
+        tensor,
+        engine.download(voxels.num_points),
+        voxels.counts,
+        voxels.grid,
+        None if voxels.point_rows is None else engine.download(voxels.point_rows),
+        None if voxels.points is None else engine.download(voxels.points),
+    )
