@@ -7,7 +7,7 @@ a tensor on CUDA). Everything a caller gets back in a `Frame` is host numpy that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -81,7 +81,7 @@ class Want:
     Attributes:
         layers: names of the layers whose features are wanted.
         rulebooks: whether the rules of every key are wanted.
-        counts: whether the counts of every key and layer are wanted; `pairs_per_output_max` is 0 without them.
+        counts: whether the fullest output of every key is wanted; its `pairs_per_output_max` is 0 otherwise.
         values: False stops after the index phase.
     """
 
@@ -172,8 +172,20 @@ class Engine(Protocol):
     def invert(self, source: Map) -> Map:
         """The map with its ends swapped."""
 
+    def flatten(self, sites: Sites) -> Sites:
+        """The 2-D sites (batch, y, x) that have at least one active z."""
+
+    def collapse(self, sites: Sites) -> Sites:
+        """One row a scan of the batch: indices `[B, 1]`, no spatial axis."""
+
+    def count(self, sites: Sites) -> int:
+        """Number of active sites; synchronises on devices that count for themselves."""
+
     def rulebook(self, source: Map) -> Rulebook:
         """The canonical rules of a map, on the host."""
+
+    def rule_counts(self, source: Map, fullest: bool = True) -> RuleCounts:
+        """Sizes of a map; `pairs_per_output_max` is 0 unless `fullest`."""
 
     def pack(self, parameters: LayerParameters) -> Packed:
         """Parameters in the layout of the kernels, scale folded into the weight."""
@@ -184,7 +196,33 @@ class Engine(Protocol):
         """Features `[M, Cout]` of a convolution, or of a Linear layer where `source` is None."""
 
     def pool(self, inputs: Array, source: Map, reduce: str, out: Array | None = None) -> Array:
-        """Features `[M, C]`: maximum or mean over each output's rules."""
+        """Features `[M, C]`: "max" or "mean" over each output's rules."""
+
+    def global_pool(self, inputs: Array, sites: Sites, reduce: str) -> Array:
+        """Features `[B, C]`: "max" or "mean" over the rows of each scan; zeros for a scan without sites."""
+
+    def concat(self, inputs: Sequence[Array], out: Array | None = None) -> Array:
+        """Channels side by side. An input that already lies in its place in `out` is not copied."""
+
+    def add(self, inputs: Sequence[Array], activation: Activation, out: Array | None = None) -> Array:
+        """`activation(inputs[0] + inputs[1] + ...)`, summed from the first to the last."""
+
+    def layer_norm(
+        self, inputs: Array, parameters: LayerParameters, eps: float, epilogue: Epilogue, out: Array | None = None
+    ) -> Array:
+        """Each row normalised over its channels (biased variance), scaled and shifted; then the epilogue."""
+
+    def channel_reduction(self, inputs: Array, channels: int) -> Array:
+        """`[N, C]` to `[N, channels]`, sums of C / channels neighbouring columns."""
+
+    def height_compression(self, inputs: Array, sites: Sites, flat: Sites) -> Array:
+        """`[N, C]` over 3-D `sites` to `[M, C * Z]` over `flat`, channel `c * Z + z`, zero where no site is active."""
+
+    def to_dense(self, inputs: Array, sites: Sites) -> Array:
+        """Dense `[B, C, *spatial_shape]`, zero where no site is active."""
+
+    def empty(self, rows: int, channels: int) -> Array:
+        """An uninitialised float32 `[rows, channels]` on the device."""
 
     def compile(self, program: Program, parameters: Mapping[str, LayerParameters], want: Want) -> Runner:
         """Make a program ready: pack its parameters, plan its buffers."""

@@ -1,0 +1,204 @@
+"""A program carried out one operation after another, for any engine.
+
+The CPU runner, the CUDA engine without a graph and the contract tests all take this walk. It plans buffers once a
+program: a value that only becomes part of a concatenation is written straight into its columns there, and a buffer is
+given back when the last value in it has been read for the last time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from spcli.engines.base import Array, Engine, Epilogue, LayerParameters, Map, Packed, Sites
+from spcli.program import (
+    Add,
+    BuildMap,
+    ChannelReduction,
+    Concat,
+    Convolve,
+    FlattenSites,
+    GlobalPool,
+    GlobalSites,
+    HeightCompression,
+    InvertMap,
+    LayerNorm,
+    Pool,
+    Program,
+    ToDense,
+    ValueOp,
+)
+
+
+@dataclass
+class Index:
+    """Sites and maps of one frame by slot, filled by the index phase."""
+
+    sites: list[Sites]
+    maps: list[Map]
+
+
+def walk_index(engine: Engine, program: Program, sites: Sites) -> Index:
+    """The index phase: every site set and map of `program` for input sites `sites`."""
+    index = Index([None] * program.sites, [None] * program.maps)
+    index.sites[0] = sites
+    for op in program.index_ops:
+        if isinstance(op, BuildMap):
+            index.maps[op.map] = engine.build(index.sites[op.sites], op.geometry)
+            index.sites[op.outputs] = index.maps[op.map].outputs
+        elif isinstance(op, InvertMap):
+            index.maps[op.map] = engine.invert(index.maps[op.source])
+        elif isinstance(op, FlattenSites):
+            index.sites[op.outputs] = engine.flatten(index.sites[op.sites])
+        elif isinstance(op, GlobalSites):
+            index.sites[op.outputs] = engine.collapse(index.sites[op.sites])
+    return index
+
+
+def inputs_of(op: ValueOp) -> tuple[int, ...]:
+    """The value slots an operation reads."""
+    if isinstance(op, Concat | Add):
+        return op.inputs
+    added = op.add if isinstance(op, Convolve | LayerNorm) else None
+    return (op.input,) if added is None else (op.input, added)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the values of a program live.
+
+    Attributes:
+        place: value slot to (the slot whose buffer holds it, its first column there).
+        uses: buffer slot to the number of reads after which it is free.
+    """
+
+    place: dict[int, tuple[int, int]]
+    uses: dict[int, int]
+
+
+def plan_buffers(program: Program) -> Plan:
+    """Places concatenated values in their concatenation's buffer and counts how often each buffer is read."""
+    parent: dict[int, tuple[int, int]] = {}
+    for op in program.value_ops:
+        if not isinstance(op, Concat):
+            continue
+        column = 0
+        for slot in op.inputs:
+            if slot != 0 and slot not in parent:
+                parent[slot] = (op.output, column)
+            column += program.values[slot].channels
+    place = {slot: _resolve(slot, parent) for slot in range(len(program.values))}
+    uses = dict.fromkeys((root for root, _ in place.values()), 0)
+    for op in program.value_ops:
+        for slot in inputs_of(op):
+            uses[place[slot][0]] += 1
+    return Plan(place, uses)
+
+
+def _resolve(slot: int, parent: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
+    column = 0
+    while slot in parent:
+        slot, first = parent[slot]
+        column += first
+    return slot, column
+
+
+@dataclass
+class Walk:
+    """One frame's value phase.
+
+    Attributes:
+        engine, program, plan, packed: what to do and with which parameters (by layer name).
+        index: the frame's sites and maps.
+        allocate: gives the buffer of a slot, `(slot, rows, channels) -> Array`.
+        release: takes a buffer back, `(slot) -> None`, once nothing will read it.
+        keep: slots whose buffers are never given back.
+    """
+
+    engine: Engine
+    program: Program
+    plan: Plan
+    packed: Mapping[str, Packed]
+    norms: Mapping[str, LayerParameters]
+    index: Index
+    allocate: Callable[[int, int, int], Array]
+    release: Callable[[int], None]
+    keep: frozenset[int] = frozenset()
+    buffers: dict[int, Array] = field(default_factory=dict)
+    values: dict[int, Array] = field(default_factory=dict)
+
+    def run(self, features: Array) -> dict[int, Array]:
+        """Every kept value by slot, from the input's features."""
+        self.values[0] = self.buffers[0] = features
+        left = dict(self.plan.uses)
+        for op in self.program.value_ops:
+            self.values[op.output] = self.step(op)
+            for slot in inputs_of(op):
+                root = self.plan.place[slot][0]
+                left[root] -= 1
+                if left[root] == 0 and root not in self.keep:
+                    self._drop(root)
+        return self.values
+
+    def step(self, op: ValueOp) -> Array:
+        """Carries out one operation and returns its output."""
+        engine, values, sites = self.engine, self.values, self.index.sites
+        if isinstance(op, GlobalPool):
+            return engine.global_pool(values[op.input], sites[self.program.values[op.input].sites], op.reduce)
+        if isinstance(op, ChannelReduction):
+            return engine.channel_reduction(values[op.input], self.program.values[op.output].channels)
+        if isinstance(op, HeightCompression):
+            source, target = (sites[self.program.values[slot].sites] for slot in (op.input, op.output))
+            return engine.height_compression(values[op.input], source, target)
+        if isinstance(op, ToDense):
+            return engine.to_dense(values[op.input], sites[self.program.values[op.input].sites])
+        return self.step_into(op, self.destination(op.output))
+
+    def step_into(self, op: ValueOp, out: Array) -> Array:
+        """Carries out an operation that writes where it is told."""
+        engine, values = self.engine, self.values
+        if isinstance(op, Convolve):
+            source = None if op.map is None else self.index.maps[op.map]
+            epilogue = Epilogue(None if op.add is None else values[op.add], op.activation)
+            return engine.convolve(values[op.input], source, self.packed[op.parameters], epilogue, out)
+        if isinstance(op, Pool):
+            return engine.pool(values[op.input], self.index.maps[op.map], op.reduce, out)
+        if isinstance(op, LayerNorm):
+            epilogue = Epilogue(None if op.add is None else values[op.add], op.activation)
+            return engine.layer_norm(values[op.input], self.norms[op.parameters], op.eps, epilogue, out)
+        if isinstance(op, Add):
+            return engine.add([values[slot] for slot in op.inputs], op.activation, out)
+        if isinstance(op, Concat):
+            return engine.concat([values[slot] for slot in op.inputs], out)
+        raise TypeError(f"no engine method for {type(op).__name__}")
+
+    def destination(self, slot: int) -> Array:
+        """The columns of a buffer that value `slot` is written to; allocates the buffer when it is first needed."""
+        root, column = self.plan.place[slot]
+        if root not in self.buffers:
+            rows = self.engine.count(self.index.sites[self.program.values[root].sites])
+            self.buffers[root] = self.allocate(root, rows, self.program.values[root].channels)
+        channels = self.program.values[slot].channels
+        return self.buffers[root][:, column : column + channels]
+
+    def _drop(self, root: int) -> None:
+        if self.buffers.pop(root, None) is not None and root != 0:
+            self.release(root)
+        for slot in [slot for slot in self.values if self.plan.place[slot][0] == root]:
+            del self.values[slot]
+
+
+def pack_parameters(
+    engine: Engine, program: Program, parameters: Mapping[str, LayerParameters]
+) -> tuple[dict[str, Packed], dict[str, LayerParameters]]:
+    """Convolution weights in the engine's layout, and the parameters of layer norms, both by layer name."""
+    packed = {
+        op.parameters: engine.pack(parameters[op.parameters]) for op in program.value_ops if isinstance(op, Convolve)
+    }
+    norms = {op.parameters: parameters[op.parameters] for op in program.value_ops if isinstance(op, LayerNorm)}
+    return packed, norms
+
+
+def kept_slots(program: Program, plan: Plan, layers: Sequence[str]) -> frozenset[int]:
+    """Buffers that hold a wanted layer."""
+    return frozenset(plan.place[program.layers[name]][0] for name in layers)
