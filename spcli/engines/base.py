@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from spcli.geometry import ConvGeometry
 from spcli.grid import ScanCounts, VoxelGrid, VoxelSpec
 from spcli.program import Activation, Program
-from spcli.rulebook import RuleCounts, Rulebook
+from spcli.rulebook import Rulebook, RuleCounts
 from spcli.sparse_tensor import SparseTensor, VoxelizedScan
 
 Sites = Any

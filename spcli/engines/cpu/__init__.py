@@ -17,7 +17,7 @@ from spcli.engines.cpu.voxelize import voxelize
 from spcli.geometry import ConvGeometry
 from spcli.grid import VoxelSpec
 from spcli.program import Activation, Program
-from spcli.rulebook import RuleCounts, Rulebook
+from spcli.rulebook import Rulebook, RuleCounts
 
 __all__ = ["CpuEngine", "describe", "load", "set_threads"]
 

@@ -25,9 +25,9 @@ constexpr int kStrip = kLanes * kStripVectors;  // output channels of one weight
 template <int NV>
 constexpr int tile_rows() {
 #if defined(__AVX512F__) || defined(__aarch64__)
-  return NV == 4 ? 6 : 8;
+  return NV == 4 ? 6 : NV == 3 ? 8 : 12;
 #else
-  return NV == 2 ? 6 : 8;
+  return NV == 2 ? 6 : 12;
 #endif
 }
 
@@ -53,7 +53,7 @@ inline __attribute__((always_inline)) void tile(const Panel& p, const int32_t* i
   const float* a[MR];
   float* c[MR];
   Vector acc[MR][NV];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int r = 0; r < MR; ++r) {
     a[r] = p.in + in_rows[r] * p.in_stride;
     c[r] = p.out + (out_rows[r] - p.first_row) * p.out_stride;
@@ -65,17 +65,27 @@ inline __attribute__((always_inline)) void tile(const Panel& p, const int32_t* i
     Vector b[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) b[v] = load(w + v * kLanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int r = 0; r < MR; ++r) {
       const Vector x = a[r][ci] - Vector{};
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) acc[r][v] += x * b[v];
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int r = 0; r < MR; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) store(c[r] + v * kLanes, acc[r][v]);
+}
+
+// The rows left over, fewer than a full tile.
+template <int MR, int NV>
+inline __attribute__((always_inline)) void last_tile(const Panel& p, const int32_t* in_rows, const int32_t* out_rows,
+                                                     int64_t count) {
+  if constexpr (MR > 0) {
+    if (count == MR) return tile<MR, NV>(p, in_rows, out_rows);
+    last_tile<MR - 1, NV>(p, in_rows, out_rows, count);
+  }
 }
 
 template <int NV>
@@ -83,16 +93,7 @@ __attribute__((noinline)) void add_rules(const Panel& p, const int32_t* in_rows,
   constexpr int MR = tile_rows<NV>();
   int64_t i = 0;
   for (; i + MR <= count; i += MR) tile<MR, NV>(p, in_rows + i, out_rows + i);
-  switch (count - i) {
-    case 7: tile<7, NV>(p, in_rows + i, out_rows + i); break;
-    case 6: tile<6, NV>(p, in_rows + i, out_rows + i); break;
-    case 5: tile<5, NV>(p, in_rows + i, out_rows + i); break;
-    case 4: tile<4, NV>(p, in_rows + i, out_rows + i); break;
-    case 3: tile<3, NV>(p, in_rows + i, out_rows + i); break;
-    case 2: tile<2, NV>(p, in_rows + i, out_rows + i); break;
-    case 1: tile<1, NV>(p, in_rows + i, out_rows + i); break;
-    default: break;
-  }
+  last_tile<MR - 1, NV>(p, in_rows + i, out_rows + i, count - i);
 }
 
 int64_t padded(int64_t channels) { return (channels + kLanes - 1) / kLanes * kLanes; }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spcli.engines.cpu.library import Handle, address, library
 from spcli.errors import ConfigError, Problem
 from spcli.geometry import ConvGeometry
-from spcli.rulebook import RuleCounts, Rulebook
+from spcli.rulebook import Rulebook, RuleCounts
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from spcli.engines.cpu.rulebook import CpuSites
 from spcli.engines.eager import Index, Walk, kept_slots, pack_parameters, plan_buffers, walk_index
 from spcli.grid import ScanCounts, VoxelGrid
 from spcli.program import Program
-from spcli.rulebook import RuleCounts, Rulebook
+from spcli.rulebook import Rulebook, RuleCounts
 from spcli.sparse_tensor import SparseTensor
 
 Rows = NDArray[np.float32]
