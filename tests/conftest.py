@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
-# Derandomized: the same examples on every machine and run. HYPOTHESIS_PROFILE=thorough looks for new ones.
+# Derandomized: the same examples on every machine and run; `strategies.examples` says how to look for new ones.
 settings.register_profile(
     "stable",
     derandomize=True,
@@ -21,8 +20,7 @@ settings.register_profile(
     max_examples=30,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-settings.register_profile("thorough", settings.get_profile("stable"), derandomize=False, max_examples=1000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "stable"))
+settings.load_profile("stable")
 
 
 @pytest.fixture(scope="session")

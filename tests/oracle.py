@@ -153,9 +153,9 @@ def dense_convolve(dense: np.ndarray, window: Any, weight: np.ndarray) -> np.nda
 def max_pool(features: np.ndarray, rules: Rules) -> np.ndarray:
     """`[M, C]`: the largest of the active sites in each output's window."""
     out = np.full((len(rules.out_sites), np.shape(features)[1]), -np.inf)
-    for pairs in rules.by_tap:
-        for in_row, out_row in pairs:
-            out[out_row] = np.maximum(out[out_row], features[in_row])
+    for pairs in filter(None, rules.by_tap):
+        in_rows, out_rows = np.array(pairs).T
+        out[out_rows] = np.maximum(out[out_rows], features[in_rows])
     return out
 
 
@@ -163,10 +163,10 @@ def mean_pool(features: np.ndarray, rules: Rules) -> np.ndarray:
     """`[M, C]`: the mean over the active sites in each output's window, not over the window's volume."""
     out = np.zeros((len(rules.out_sites), np.shape(features)[1]))
     count = np.zeros((len(rules.out_sites), 1))
-    for pairs in rules.by_tap:
-        for in_row, out_row in pairs:
-            out[out_row] += np.asarray(features[in_row], np.float64)
-            count[out_row] += 1
+    for pairs in filter(None, rules.by_tap):
+        in_rows, out_rows = np.array(pairs).T
+        out[out_rows] += np.asarray(features, np.float64)[in_rows]
+        count[out_rows] += 1
     return out / count
 
 
@@ -243,13 +243,14 @@ class Voxels:
     num_points: list[int]
     point_rows: list[int]
     hard: np.ndarray | None
-    cells: tuple[int, int, int]
-    spatial_shape: tuple[int, int, int]
+    cells: tuple[int, ...]
+    spatial_shape: tuple[int, ...]
     counts: dict[str, int]
 
 
 def grid_of(spec: Any, finite: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int] | None]:
-    """Origin (float32, x, y, z) and cells (Z, Y, X); None for cells that the points themselves decide.
+    """Origin (float32, x, y, z) and cells (Z, Y, X); None for cells that the points themselves decide, those
+    left out by a cap included.
 
     With a range: `round((max - min) / voxel_size)` in float64. Without: the origin is the multiple of the voxel size
     at or below the lowest finite point (`finite` `[P, 3]`), and one further down where rounding left it above.
@@ -294,12 +295,14 @@ def voxelize(values: np.ndarray, xyz: tuple[int, ...], columns: tuple[int, ...],
     voxels: dict[Site, _Voxel] = {}
     refused: dict[Site, int] = {}
     home: dict[int, Site] = {}
+    reach = [0, 0, 0]
     for point, row in enumerate(values):
         site = site_of(row[list(xyz)], origin, spec, cells) if used[point] else None
         if site is None:
             counts["out_of_range" if used[point] else "nonfinite"] += 1
             continue
         counts["in_range"] += 1
+        reach = [max(most, n + 1) for most, n in zip(reach, site, strict=True)]
         if site not in voxels and spec.max_voxels is not None and len(voxels) >= spec.max_voxels:
             refused[site] = refused.get(site, 0) + 1
             counts["over_max_voxels"] += 1
@@ -313,14 +316,14 @@ def voxelize(values: np.ndarray, xyz: tuple[int, ...], columns: tuple[int, ...],
         home[point] = site
     counts |= {"read": len(values), "active": len(voxels), "dropped": len(refused)}
     counts["max_points_in_a_voxel"] = max([0, *(v.seen for v in voxels.values()), *refused.values()])
-    return _in_order(values[:, list(columns)], spec, (voxels, home, counts), cells)
+    return _in_order(values[:, list(columns)], spec, (voxels, home, counts), cells or tuple(reach))
 
 
 def _in_order(
     features: np.ndarray,
     spec: Any,
     found: tuple[dict[Site, _Voxel], dict[int, Site], dict[str, int]],
-    cells: tuple[int, int, int] | None,
+    cells: tuple[int, ...],
 ) -> Voxels:
     voxels, home, counts = found
     sites = sorted(voxels)
@@ -332,8 +335,6 @@ def _in_order(
         hard = np.zeros((len(sites), spec.max_points, features.shape[1]), np.float32)
         for row, points in enumerate(kept):
             hard[row, : len(points)] = points
-    if cells is None:
-        cells = tuple(max((site[axis] for site in sites), default=-1) + 1 for axis in range(3))
     return Voxels(
         sites=[(0, *site) for site in sites],
         features=reduced.reshape(len(sites), features.shape[1]),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from math import prod
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -14,6 +16,13 @@ from spcli.grid import VoxelSpec
 from spcli.sparse_tensor import SparseTensor
 
 CHANNELS = (1, 3, 4, 5, 16, 17, 32, 64, 131)
+
+
+def examples(count: int) -> settings:
+    """So many examples, or SPCLI_EXAMPLES times as many, all new ones, for a long search."""
+    factor = int(os.environ.get("SPCLI_EXAMPLES", "1"))
+    return settings(max_examples=count * factor, derandomize=factor == 1)
+
 
 channels = st.sampled_from(CHANNELS)
 dimensions = st.sampled_from((2, 3))

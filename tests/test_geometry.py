@@ -13,7 +13,7 @@ from hypothesis import given
 import oracle
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.sparse_tensor import SparseTensor
-from strategies import channels, convolutions, geometries, integer_features, submanifold_geometries
+from strategies import channels, convolutions, examples, geometries, integer_features, submanifold_geometries
 
 
 def line(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> ConvGeometry:
@@ -48,6 +48,7 @@ def test_output_sizes_follow_the_formula(size: int, geometry: ConvGeometry, expe
     assert oracle.out_shape_of((size, size), geometry) == (expected, expected)
 
 
+@examples(40)
 @given(geometries(3))
 def test_output_sizes_are_the_definitions_for_every_geometry(geometry: ConvGeometry) -> None:
     assert geometry.out_spatial_shape((9, 4, 13)) == oracle.out_shape_of((9, 4, 13), geometry)
@@ -62,12 +63,14 @@ def test_even_kernels_reach_one_further_up_than_down() -> None:
     assert [y for y, x in line(4).offsets() if x == 0] == [-1, 0, 1, 2]
 
 
+@examples(40)
 @given(geometries(3))
 def test_there_is_one_offset_a_tap(geometry: ConvGeometry) -> None:
     assert len(geometry.offsets()) == geometry.volume == len(oracle.taps_of(geometry))
     assert geometry.ndim == 3
 
 
+@examples(40)
 @given(submanifold_geometries(3))
 def test_submanifold_padding_centres_the_kernel(geometry: ConvGeometry) -> None:
     assert geometry.padding == oracle.effective_padding(geometry)
@@ -89,6 +92,7 @@ def _tuples(tensor: SparseTensor) -> list[oracle.Site]:
     return [tuple(site) for site in tensor.indices.tolist()]
 
 
+@examples(40)
 @given(convolutions(channels=2))
 def test_the_oracles_rules_and_its_dense_convolution_agree(case: tuple[SparseTensor, ConvGeometry]) -> None:
     tensor, geometry = case
@@ -102,6 +106,7 @@ def test_the_oracles_rules_and_its_dense_convolution_agree(case: tuple[SparseTen
     np.testing.assert_array_equal(by_rules, np.array([full[site] for site in rules.out_sites]).reshape(-1, 3))
 
 
+@examples(40)
 @given(convolutions())
 def test_the_oracles_output_sites_are_where_a_dense_convolution_of_ones_is_not_zero(
     case: tuple[SparseTensor, ConvGeometry],
@@ -120,6 +125,7 @@ def test_the_oracles_output_sites_are_where_a_dense_convolution_of_ones_is_not_z
     ]
 
 
+@examples(40)
 @given(channels)
 def test_exact_features_stay_exact_in_float32(columns: int) -> None:
     """The whole-number features that let tests demand equality keep every sum of 343 taps below 2**24."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spcli.errors import InputError
 from spcli.sparse_tensor import SparseTensor, canonical, lexicographic_order
-from strategies import sparse_tensors
+from strategies import examples, sparse_tensors
 
 
 def tensor(rows: list[list[int]], shape: tuple[int, ...] = (4, 4, 4), batch_size: int = 2) -> SparseTensor:
@@ -26,6 +26,7 @@ def test_rows_are_sorted_by_batch_then_z_then_y_then_x() -> None:
     assert result.features.ravel().tolist() == [4, 2, 3, 1, 0]
 
 
+@examples(40)
 @given(sparse_tensors(), st.integers(0, 1000))
 def test_any_order_of_rows_becomes_the_same_tensor(sorted_tensor: SparseTensor, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(sorted_tensor.indices))

@@ -165,7 +165,8 @@ def row_stride(array: NDArray[np.float32]) -> int:
     Raises:
         ValueError: the array is of another type or its columns are not contiguous.
     """
-    if array.dtype != np.float32 or array.ndim != 2 or (array.shape[1] > 1 and array.strides[1] != 4):
+    scattered = array.ndim == 2 and array.size > 0 and array.shape[1] > 1 and array.strides[1] != 4
+    if array.dtype != np.float32 or array.ndim != 2 or scattered:
         raise ValueError(f"expected float32 rows, got {array.dtype} {array.shape} with strides {array.strides}")
     return array.strides[0] // 4
 
