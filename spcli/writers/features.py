@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spcli.sparse_tensor import SparseTensor, VoxelizedScan
+from spcli.sparse_tensor import SparseTensor
 from spcli.writers.npz import Target, save_npz
 
 
@@ -26,19 +26,22 @@ def write_features(
     save_npz(target, arrays, compress=compress)
 
 
-def write_voxels(target: Target, scan: VoxelizedScan, meta: Mapping[str, Any], *, compress: bool = False) -> None:
-    """Write voxels: a tensor with `num_points` int32 `[N]`, and with `point_rows` and `points` where the scan has
-    them.
+def write_voxels(
+    target: Target,
+    tensor: SparseTensor,
+    extras: Mapping[str, NDArray[Any] | None],
+    meta: Mapping[str, Any],
+    *,
+    compress: bool = False,
+) -> None:
+    """Write voxels: a tensor and `extras` by name, which are `num_points` int32 `[N]`, `point_rows` int32 `[P]` and
+    `points` float32 `[N, max_points, C]`, each left out where it is None.
 
     Raises:
         UsageError: the place cannot be written to.
     """
-    arrays = tensor_arrays(scan.tensor, {**meta, "dtype": "float32"})
-    arrays["num_points"] = scan.num_points
-    if scan.point_rows is not None:
-        arrays["point_rows"] = scan.point_rows
-    if scan.points is not None:
-        arrays["points"] = scan.points
+    arrays = tensor_arrays(tensor, {**meta, "dtype": "float32"})
+    arrays.update({name: array for name, array in extras.items() if array is not None})
     save_npz(target, arrays, compress=compress)
 
 

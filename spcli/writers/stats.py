@@ -6,15 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from spcli.writers.atomic import write_text
+from spcli.writers.npz import Target
 
 
-def write_stats(path: str, stats: Mapping[str, Any]) -> None:
-    """Write a `spcli.stats/1` object.
+def write_stats(target: Target, stats: Mapping[str, Any]) -> None:
+    """Write a `spcli.stats/1` object to a path or an open stream.
 
     Raises:
         UsageError: the place cannot be written to.
     """
-    write_text(path, stats_text(stats))
+    text = stats_text(stats)
+    if isinstance(target, str):
+        write_text(target, text)
+    else:
+        target.write(text.encode())
 
 
 def stats_text(stats: Mapping[str, Any]) -> str:

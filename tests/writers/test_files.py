@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from spcli.geometry import regular_geometry, submanifold_geometry
-from spcli.grid import ScanCounts, VoxelSpec, fixed_grid
 from spcli.program import KeyedMap
 from spcli.rulebook import Rulebook
-from spcli.sparse_tensor import SparseTensor, VoxelizedScan
+from spcli.sparse_tensor import SparseTensor
 from spcli.writers import stats_text, write_features, write_rulebooks, write_stats, write_voxels
 
 TENSOR = SparseTensor(
@@ -45,17 +44,13 @@ def test_float16_features_say_so(tmp_path):
     assert json.loads(str(data["meta"]))["dtype"] == "float16"
 
 
-@pytest.mark.parametrize("extras", [False, True])
-def test_voxels_hold_point_counts_and_what_else_was_asked_for(tmp_path, extras):
-    spec = VoxelSpec((1, 1, 1), (0, 0, 0, 4, 3, 2))
-    num_points = np.array([1, 2], np.int32)
-    rows = np.array([0, 1, 1, -1], np.int32) if extras else None
-    hard = np.zeros((2, 5, 2), np.float32) if extras else None
-    scan = VoxelizedScan(TENSOR, num_points, ScanCounts(), fixed_grid(spec), rows, hard)
-    write_voxels(str(tmp_path / "a.npz"), scan, META)
+def test_voxels_hold_point_counts_and_what_else_was_asked_for(tmp_path):
+    extras = {"num_points": np.array([1, 2], np.int32), "point_rows": np.array([0, 1, 1, -1], np.int32), "points": None}
+    write_voxels(str(tmp_path / "a.npz"), TENSOR, extras, META)
     data = load(tmp_path / "a.npz")
     assert data["num_points"].tolist() == [1, 2]
-    assert ("point_rows" in data, "points" in data) == (extras, extras)
+    assert data["point_rows"].tolist() == [0, 1, 1, -1]
+    assert "points" not in data
 
 
 def test_a_rulebook_dump_names_every_array_by_its_key(tmp_path):

@@ -1,0 +1,200 @@
+"""Many scans, one after another: reading ahead and writing behind while the engine computes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Protocol, TypeVar
+
+from spcli.errors import InputError, SpcliError
+from spcli.plan import Job, paths
+from spcli.readers import Columns, Scan, read
+from spcli.records import Record, failure_record, manifest_entry, rounded, skipped_record
+from spcli.writers import Target, append_manifest, read_manifest, write_text
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+Step = Callable[[Callable[[Given], Made], Iterable[Given]], Iterator[Made]]
+
+READ_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Scans, and what becomes of their results.
+
+    Attributes:
+        jobs: the scans and their outputs.
+        folder: gets `manifest.jsonl` and `config.yaml`; None where the only output is a stream or one named file.
+        config: the resolved configuration, as text.
+        settings: what besides the input decides the results; part of every manifest line.
+        columns: the files' columns where the caller tells.
+        skip_existing: leave out scans whose results are there already, by digest.
+        fail_fast: stop at the first scan that cannot be used.
+        warnings: sentences that hold for every scan.
+    """
+
+    jobs: tuple[Job, ...]
+    folder: str | None = None
+    config: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    columns: Columns = None
+    skip_existing: bool = False
+    fail_fast: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one scan gave: its record, still without `outputs` written, and how to write each kind of output."""
+
+    record: Record
+    writes: dict[str, Callable[[Target], None]]
+    digest: str
+    time_s: dict[str, float]
+
+
+class Work(Protocol):
+    """The computation in the middle; between `begin` and `finish` of a scan up to `depth - 1` others may begin."""
+
+    schema: str
+    depth: int
+
+    def begin(self, job: Job, scan: Scan) -> Any:
+        """Hand a scan to the engine."""
+
+    def finish(self, begun: Any) -> Result:
+        """Wait for the engine and describe the result."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Stands in for the result of a scan that went wrong."""
+
+    error: SpcliError
+
+
+@dataclass(frozen=True)
+class _Read:
+    scan: Scan
+    seconds: float
+
+
+def process(batch: Batch, work: Work) -> Iterator[Record]:
+    """Read, compute and write every scan of a batch; gives its records in order, each once its files are written.
+
+    A scan that cannot be used gives a record with `ok` false, and the others go on.
+
+    Raises:
+        UsageError: results cannot be written.
+    """
+    many = len(batch.jobs) > 1
+    step: Step[Any, Any] = in_background if many else map
+    if batch.folder is not None:
+        write_text(os.path.join(batch.folder, "config.yaml"), batch.config)
+    reads = step(lambda job: (job, _attempt(job, lambda: _read(batch, job))), batch.jobs)
+    for record in step(lambda pair: _written(batch, work, *pair), _computed(batch, work, reads)):
+        yield record
+        if batch.fail_fast and not record["ok"]:
+            return
+
+
+def _read(batch: Batch, job: Job) -> _Read:
+    started = perf_counter()
+    scan = read(job.scan.source, batch.columns)
+    return _Read(scan, perf_counter() - started)
+
+
+def _computed(
+    batch: Batch, work: Work, reads: Iterable[tuple[Job, _Read | Failure]]
+) -> Iterator[tuple[Job, Result | Failure]]:
+    """The results of what was read, in order, with up to `work.depth` scans in the engine."""
+    entries = read_manifest(batch.folder) if batch.skip_existing and batch.folder else []
+    begun: deque[tuple[Job, _Read | Failure, Any]] = deque()
+    for job, given in reads:
+        done = isinstance(given, _Read) and any(_is_result(batch, job, given.scan, entry) for entry in entries)
+        begun.append((job, given, _begin(work, job, given, done)))
+        while len(begun) >= work.depth:
+            yield _finish(work, *begun.popleft())
+    while begun:
+        yield _finish(work, *begun.popleft())
+
+
+def _begin(work: Work, job: Job, given: _Read | Failure, done: bool) -> Any:
+    if isinstance(given, Failure):
+        return given
+    if done:
+        return Result(skipped_record(work.schema, job), {}, given.scan.digest, {})
+    return _attempt(job, lambda: work.begin(job, given.scan))
+
+
+def _finish(work: Work, job: Job, given: _Read | Failure, begun: Any) -> tuple[Job, Result | Failure]:
+    if isinstance(given, Failure) or isinstance(begun, Failure | Result):
+        return job, begun
+    result = _attempt(job, lambda: work.finish(begun))
+    if isinstance(result, Result):
+        result.time_s["read"] = given.seconds
+    return job, result
+
+
+def _is_result(batch: Batch, job: Job, scan: Scan, entry: Record) -> bool:
+    """Whether a manifest line stands for this very work and its files are still there."""
+    if entry.get("input_sha256") != scan.digest or any(entry.get(k) != v for k, v in batch.settings.items()):
+        return False
+    outputs = entry.get("outputs")
+    if not isinstance(outputs, dict) or batch.folder is None:
+        return False
+    written = {os.path.normpath(os.path.join(batch.folder, str(path))) for path in outputs.values()}
+    return all(os.path.normpath(path) in written and os.path.isfile(path) for path in paths(job))
+
+
+def _written(batch: Batch, work: Work, job: Job, result: Result | Failure) -> Record:
+    """Write the files of a result and its line in the manifest; gives the finished record."""
+    if isinstance(result, Failure):
+        return failure_record(work.schema, job, result.error)
+    if not result.writes:
+        return result.record
+    started = perf_counter()
+    for kind, target in job.outputs.items():
+        result.writes[kind](target)
+    time_s = {**result.time_s, "write": perf_counter() - started}
+    record = {**result.record, "time_s": rounded(time_s)}
+    record["warnings"] = [*result.record["warnings"], *batch.warnings]
+    if batch.folder is not None:
+        append_manifest(batch.folder, manifest_entry(record, result.digest, batch.settings, batch.folder))
+    return record
+
+
+def _attempt(job: Job, work: Callable[[], Made]) -> Made | Failure:
+    """What `work` gives, or the failure it ends with."""
+    try:
+        return work()
+    except SpcliError as error:
+        return Failure(error)
+    except MemoryError:
+        reason = "needs more memory than there is; use larger voxels or a smaller range"
+        return Failure(InputError(f"{job.scan.source}: {reason}"))
+
+
+def in_background(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+    """`work` of every item, in order, done by one thread that may be `READ_AHEAD` items away from the consumer.
+
+    In front of the slow stage it reads ahead; behind it, it writes while the next item is computed. Whatever ends
+    the iteration, work that has begun is finished and work that has not is dropped.
+    """
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(1)
+    pending: deque[Future[Made]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            while pending and (len(pending) > READ_AHEAD or pending[0].done()):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

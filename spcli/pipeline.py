@@ -1,0 +1,259 @@
+"""The program on one page: read, voxelize, index phase, value phase, write.
+
+`voxelize` and `run` do one scan and give values. `voxelize_scans` and `run_scans` do many and leave files; they give
+a record a scan, in order, and go on after a scan that cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from spcli.batch import Batch, Result, process
+from spcli.engines import load_engine
+from spcli.engines.base import Engine, Want, download_voxels
+from spcli.errors import InputError, UsageError
+from spcli.features import channel_names, engine_points
+from spcli.grid import VoxelSpec
+from spcli.plan import Job
+from spcli.points import PointCloud
+from spcli.prepare import Weights
+from spcli.readers import Columns, Scan, StoredTensor, read
+from spcli.records import (
+    RUN_SCHEMA,
+    VOXELIZE_SCHEMA,
+    Record,
+    empty_layers_warning,
+    features_meta,
+    layer_records,
+    loss_warnings,
+    place_of,
+    rulebooks_meta,
+    scan_record,
+    stored_counts,
+    voxels_meta,
+)
+from spcli.runs import Begun, RunResult, Runs, check_tensor
+from spcli.sparse_tensor import SparseTensor, VoxelizedScan
+from spcli.writers import Target, write_features, write_rulebooks, write_stats, write_voxels
+
+if TYPE_CHECKING:
+    from spcli.config import Config
+
+DRAWN = Weights()
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What `voxelize_scans` adds to a file of voxels, and whether it deflates it."""
+
+    point_map: bool = False
+    hard: bool = False
+    compress: bool = False
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The parameters of `run_scans`, and how it stores features.
+
+    Attributes:
+        weights: where parameters come from; `label` is what records call them.
+        dtype: float16 features are stored as such.
+        compress: deflate npz files.
+    """
+
+    weights: Weights = DRAWN
+    label: str | None = None
+    dtype: str = "float32"
+    compress: bool = False
+
+
+def voxelize(
+    scan: str | PointCloud,
+    spec: VoxelSpec,
+    *,
+    columns: Columns = None,
+    point_map: bool = False,
+    hard: bool = False,
+    engine: Engine | None = None,
+) -> VoxelizedScan:
+    """The voxels of one scan, exactly as CONTRACT section 3 has it.
+
+    Args:
+        scan: a path, "-" for standard input, or points.
+        spec: how points become voxels.
+        columns: the file's columns by number or names; None takes those of `spec`, or lets the content decide.
+        point_map: also give every point's row.
+        hard: also give each voxel's points, zero-padded; needs `spec.max_points`.
+        engine: None is the CPU's.
+
+    Raises:
+        InputError: the scan cannot be used, or is voxelized already.
+        ConfigError: the grid is too large or has no cell.
+        UsageError: `hard` without `spec.max_points`.
+    """
+    content = read(scan, columns or spec.columns).content if isinstance(scan, str) else scan
+    if isinstance(content, StoredTensor):
+        raise InputError(f"{scan}: is voxelized already; spcli.read gives its tensor")
+    if hard and spec.max_points is None:
+        raise UsageError("hard voxels have room for max_points points each: set max_points (--max-points)")
+    engine = engine or load_engine("cpu")
+    voxels = engine.voxelize(engine_points(content, spec), spec, point_map=point_map, hard=hard)
+    return download_voxels(engine, voxels)
+
+
+def run(
+    config: Config,
+    scan: str | PointCloud | SparseTensor,
+    *,
+    columns: Columns = None,
+    weights: Weights = DRAWN,
+    want: Want | None = None,
+    engine: Engine | None = None,
+) -> RunResult:
+    """One scan through a network.
+
+    Args:
+        config: the network, from `load_config`.
+        scan: a path, "-" for standard input, points, or a canonical tensor.
+        columns: the file's columns by number or names; None takes the configuration's, or lets the content decide.
+        weights: parameters; drawn with seed 0 by default.
+        want: what to bring back; by default the output, every rulebook and all counts.
+        engine: None is the CPU's.
+
+    Raises:
+        InputError: the scan cannot be used.
+        ConfigError: the network does not work for it.
+        CheckpointError: the weights do not fit.
+    """
+    want = want or Want((config.layers[-1].name,), rulebooks=True)
+    runs = Runs(config, engine or load_engine("cpu"), want, weights)
+    if isinstance(scan, SparseTensor):
+        return runs.finish(runs.begin(StoredTensor(scan), "the tensor"))
+    if isinstance(scan, PointCloud):
+        return runs.finish(runs.begin(scan, scan.source))
+    named = config.voxelize.columns if config.voxelize else None
+    return runs.finish(runs.begin(read(scan, columns or named).content, scan))
+
+
+def voxelize_scans(batch: Batch, engine: Engine, spec: VoxelSpec, extras: Extras) -> Iterator[Record]:
+    """Voxelize every scan of a batch and write `voxels`; gives its records.
+
+    Raises:
+        UsageError: results cannot be written.
+    """
+    return process(batch, _Voxelizing(engine, spec, extras))
+
+
+def run_scans(batch: Batch, config: Config, engine: Engine, want: Want, keep: Keep) -> Iterator[Record]:
+    """Run every scan of a batch and write what its jobs name: `features`, `features.<layer>`, `rulebooks`, `stats`.
+
+    Raises:
+        UsageError: results cannot be written.
+    """
+    return process(batch, _Running(config, engine, want, keep))
+
+
+class _Voxelizing:
+    """The work of `voxelize_scans`."""
+
+    schema = VOXELIZE_SCHEMA
+    depth = 1
+
+    def __init__(self, engine: Engine, spec: VoxelSpec, extras: Extras) -> None:
+        self._engine = engine
+        self._spec = spec
+        self._extras = extras
+
+    def begin(self, job: Job, scan: Scan) -> tuple[Job, Scan]:
+        """Nothing to hand over before `finish`."""
+        return job, scan
+
+    def finish(self, begun: tuple[Job, Scan]) -> Result:
+        """Voxelize; a tensor that is voxelized already is checked and passed on."""
+        job, scan = begun
+        content = scan.content
+        if isinstance(content, StoredTensor):
+            return self._passed_on(job, scan, content)
+        started = perf_counter()
+        extras = self._extras
+        voxels = voxelize(content, self._spec, point_map=extras.point_map, hard=extras.hard, engine=self._engine)
+        time_s = {"voxelize": perf_counter() - started}
+        record = scan_record(self.schema, job, self._engine.name, voxels.counts, len(voxels.tensor.indices))
+        record["spatial_shape"] = list(voxels.tensor.spatial_shape)
+        record["warnings"] = [*content.warnings, *loss_warnings(voxels.counts, self._spec)]
+        channels = channel_names(self._spec, content.columns) or content.columns
+        meta = voxels_meta(scan, self._spec, voxels.grid, voxels.counts, channels)
+        arrays = {"num_points": voxels.num_points, "point_rows": voxels.point_rows, "points": voxels.points}
+        write = partial(write_voxels, tensor=voxels.tensor, extras=arrays, meta=meta, compress=extras.compress)
+        return Result(record, {"voxels": write}, scan.digest, time_s)
+
+    def _passed_on(self, job: Job, scan: Scan, stored: StoredTensor) -> Result:
+        if self._extras.point_map or self._extras.hard:
+            raise InputError(f"{scan.source}: is voxelized already and holds no points; give the scan it came from")
+        check_tensor(stored, self._spec, scan.source)
+        counts = stored_counts(stored)
+        record = scan_record(self.schema, job, self._engine.name, counts, len(stored.tensor.indices))
+        record["spatial_shape"] = list(stored.tensor.spatial_shape)
+        record["warnings"] = list(stored.warnings)
+        arrays = {"num_points": stored.num_points}
+        write = partial(
+            write_voxels, tensor=stored.tensor, extras=arrays, meta=stored.meta, compress=self._extras.compress
+        )
+        return Result(record, {"voxels": write}, scan.digest, {"voxelize": 0.0})
+
+
+class _Running:
+    """The work of `run_scans`."""
+
+    schema = RUN_SCHEMA
+
+    def __init__(self, config: Config, engine: Engine, want: Want, keep: Keep) -> None:
+        self._runs = Runs(config, engine, want, keep.weights)
+        self._spec = config.voxelize
+        self._device = engine.name
+        self._keep = keep
+        self.depth = 1
+
+    def begin(self, job: Job, scan: Scan) -> tuple[Job, Scan, Begun]:
+        """Hand the scan to the engine."""
+        begun = self._runs.begin(scan.content, scan.source)
+        self.depth = begun.runner.depth
+        return job, scan, begun
+
+    def finish(self, begun: tuple[Job, Scan, Begun]) -> Result:
+        """Wait for the engine; describe what it gave and how to write it."""
+        job, scan, ticket = begun
+        result = self._runs.finish(ticket)
+        record = scan_record(self.schema, job, self._device, result.counts, result.frame.sites[0])
+        record["weights"] = self._keep.label
+        record["layers"] = layer_records(result.network, result.frame)
+        record["warnings"] = self._warnings(scan, result)
+        writes = {kind: self._write(kind, scan, result) for kind in job.outputs}
+        return Result(record, writes, scan.digest, dict(result.frame.time_s))
+
+    def _warnings(self, scan: Scan, result: RunResult) -> list[str]:
+        lost = loss_warnings(result.frame.scan, self._spec) if result.frame.scan and self._spec else []
+        return [*scan.content.warnings, *lost, *empty_layers_warning(result.network, result.frame)]
+
+    def _write(self, kind: str, scan: Scan, result: RunResult) -> Callable[[Target], None]:
+        """How to write one kind of output."""
+        network, frame, keep = result.network, result.frame, self._keep
+        if kind == "stats":
+            return partial(write_stats, stats=result.stats)
+        place = place_of(scan, self._spec, frame.grid)
+        if kind == "rulebooks":
+            return partial(
+                write_rulebooks,
+                keys=network.program.keys,
+                rulebooks=frame.rulebooks,
+                meta=rulebooks_meta(scan, network, place),
+                compress=keep.compress,
+            )
+        name = kind.partition(".")[2] or network.program.output
+        layer = next(layer for layer in network.layers if layer.name == name)
+        meta = features_meta(scan, network, layer, place, frame.outputs[name].features.shape[1])
+        return partial(write_features, tensor=frame.outputs[name], meta=meta, dtype=keep.dtype, compress=keep.compress)

@@ -1,0 +1,195 @@
+"""What spcli says about a scan: the record it prints, the manifest line it keeps, and the `meta` inside its files.
+
+A record may hold times; what goes into a file of results may not, so that equal work gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from spcli import __version__
+from spcli.engines.base import Frame
+from spcli.errors import SpcliError
+from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelGrid, VoxelSpec
+from spcli.network import LayerInfo, Network
+from spcli.plan import Job, site_strides
+from spcli.readers import Scan, StoredTensor
+from spcli.stats import layer_pairs
+
+Record = dict[str, Any]
+
+VOXELIZE_SCHEMA = "spcli.voxelize/1"
+RUN_SCHEMA = "spcli.run/1"
+MANIFEST_SCHEMA = "spcli.manifest/1"
+AXES = {4: ["batch", "z", "y", "x"], 3: ["batch", "y", "x"], 1: ["batch"]}
+
+
+def scan_record(schema: str, job: Job, device: str, counts: ScanCounts | None, voxels: int) -> Record:
+    """The start of a record of `voxelize` or `run`; `counts` None is a tensor that does not tell."""
+    return {
+        "schema": schema,
+        "source": job.scan.source,
+        "ok": True,
+        "device": device,
+        "voxels": voxels,
+        "max_points_in_a_voxel": counts.voxels.max_points_in_a_voxel if counts else None,
+        "points": asdict(counts.points) if counts else None,
+        "outputs": {kind: target if isinstance(target, str) else "-" for kind, target in job.outputs.items()},
+    }
+
+
+def failure_record(schema: str, job: Job, error: SpcliError) -> Record:
+    """The record of a scan that went wrong."""
+    return {
+        "schema": schema,
+        "source": job.scan.source,
+        "ok": False,
+        "error": {"code": error.exit_code, "message": str(error)},
+    }
+
+
+def skipped_record(schema: str, job: Job) -> Record:
+    """The record of a scan whose results are there already."""
+    outputs = {kind: str(target) for kind, target in job.outputs.items()}
+    return {"schema": schema, "source": job.scan.source, "ok": True, "skipped": True, "outputs": outputs}
+
+
+def layer_records(network: Network, frame: Frame) -> list[Record]:
+    """Name, active output sites and rules of every layer."""
+    return [
+        {"name": layer.name, "sites": frame.sites[layer.out_sites], "pairs": sum(layer_pairs(layer, frame))}
+        for layer in network.layers
+    ]
+
+
+def manifest_entry(record: Record, digest: str, settings: Mapping[str, Any], folder: str) -> Record:
+    """The manifest's line for a record: what went in, by digest, and what came out, relative to `folder`."""
+    outputs = {kind: os.path.relpath(path, folder) for kind, path in record["outputs"].items()}
+    return {
+        "schema": MANIFEST_SCHEMA,
+        "source": record["source"],
+        "input_sha256": digest,
+        **settings,
+        "outputs": outputs,
+        "time_s": record["time_s"],
+    }
+
+
+def rounded(time_s: Mapping[str, float]) -> dict[str, float]:
+    """Seconds by phase, to the microsecond."""
+    return {phase: round(seconds, 6) for phase, seconds in time_s.items()}
+
+
+# Warnings: one sentence each, naming numbers.
+
+
+def loss_warnings(counts: ScanCounts, spec: VoxelSpec) -> list[str]:
+    """What happened to the points that are in no voxel."""
+    points, voxels = counts.points, counts.voxels
+    if not points.read:
+        return ["the scan has no points"]
+    found = []
+    if points.nonfinite:
+        found.append(f"{points.nonfinite} of {points.read} points have a non-finite value and are left out")
+    if points.out_of_range:
+        found.append(f"{points.out_of_range} of {points.read} points lie outside the range and are left out")
+    if not points.in_range:
+        found.append("no point is in range; compare spcli info's bounds with point_cloud_range")
+    if points.over_max_points:
+        found.append(
+            f"{points.over_max_points} points are beyond the first {spec.max_points} of their voxel (max_points) and "
+            f"are left out; the fullest voxel holds {voxels.max_points_in_a_voxel}"
+        )
+    if voxels.dropped:
+        found.append(
+            f"{voxels.dropped} voxels with {points.over_max_voxels} points come after the first {spec.max_voxels} "
+            "(max_voxels) and are left out"
+        )
+    return found
+
+
+def empty_layers_warning(network: Network, frame: Frame) -> list[str]:
+    """A warning that names the layers without an output site, where there are any."""
+    empty = [layer.name for layer in network.layers if not frame.sites[layer.out_sites]]
+    if not empty:
+        return []
+    return [f"no active output site in layer{'s' if len(empty) > 1 else ''} {', '.join(empty)}"]
+
+
+# `meta`, the JSON string inside a file.
+
+
+def voxels_meta(scan: Scan, spec: VoxelSpec, grid: VoxelGrid, counts: ScanCounts, channels: Sequence[str]) -> Record:
+    """`meta` of voxels. The range is the configured one, or the scan's own where none is configured."""
+    return {
+        "schema": "spcli.voxels/1",
+        **_origin(scan),
+        "axes": AXES[4],
+        "channels": list(channels),
+        "voxel_size": list(spec.voxel_size),
+        "point_cloud_range": list(spec.point_cloud_range or _extent(grid)),
+        "stride": [1, 1, 1],
+        "reduce": spec.reduce,
+        "points": asdict(counts.points),
+        "max_points_in_a_voxel": counts.voxels.max_points_in_a_voxel,
+    }
+
+
+def place_of(scan: Scan, spec: VoxelSpec | None, grid: VoxelGrid | None) -> Record:
+    """Where sites lie in metres: `voxel_size` and `point_cloud_range`, None where nothing tells."""
+    if isinstance(scan.content, StoredTensor):
+        meta = scan.content.meta
+        return {name: meta.get(name) for name in ("voxel_size", "point_cloud_range")}
+    assert spec is not None
+    limits = spec.point_cloud_range or (grid and _extent(grid))
+    return {"voxel_size": list(spec.voxel_size), "point_cloud_range": limits and list(limits)}
+
+
+def features_meta(scan: Scan, network: Network, layer: LayerInfo, place: Mapping[str, Any], channels: int) -> Record:
+    """`meta` of a layer's features."""
+    value = network.program.values[network.program.layers[layer.name]]
+    stride = site_strides(network)[layer.out_sites]
+    return {
+        "schema": "spcli.features/1",
+        **_origin(scan),
+        "layer": layer.name,
+        "axes": AXES[1 + len(stride)],
+        "dense": value.dense,
+        "channels": [f"{layer.name}.{channel}" for channel in range(channels)],
+        **place,
+        "stride": list(stride),
+    }
+
+
+def rulebooks_meta(scan: Scan, network: Network, place: Mapping[str, Any]) -> Record:
+    """`meta` of a rulebook dump."""
+    ndim = len(site_strides(network)[0])
+    return {"schema": "spcli.rulebooks/1", **_origin(scan), "axes": AXES[1 + ndim], **place}
+
+
+def _origin(scan: Scan) -> Record:
+    """What a file was made from. The name without its folders, so that moving a data set changes no byte."""
+    return {"version": __version__, "source": os.path.basename(scan.source), "input_sha256": scan.digest}
+
+
+def _extent(grid: VoxelGrid) -> list[float]:
+    """x0, y0, z0, x1, y1, z1 of a grid's cells, metres."""
+    low = grid.origin.astype(float)
+    high = low + grid.voxel_size.astype(float) * grid.cells[::-1]
+    return [round(value, 6) for value in (*low.tolist(), *high.tolist())]
+
+
+def stored_counts(stored: StoredTensor) -> ScanCounts | None:
+    """The counts of the voxelization that made a tensor, as far as its file tells."""
+    points: Any = stored.meta.get("points")
+    most: Any = stored.meta.get("max_points_in_a_voxel")
+    try:
+        return ScanCounts(
+            PointCounts(**{name: int(count) for name, count in points.items()}),
+            VoxelCounts(len(stored.tensor.indices), 0, int(most)),
+        )
+    except (AttributeError, TypeError, ValueError):
+        return None
