@@ -1,0 +1,119 @@
+"""Plain data to typed structs, field by field, so that every problem is found and none hides another.
+
+msgspec converts and stops at the first fault; so it does the converting where there is none, and what a user must
+read about faults is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from spcli.config.yaml_text import flow
+from spcli.layers.base import GELU, BatchNorm1d, LayerNorm, LeakyReLU, ReLU
+from spcli.network import suggestion
+
+T = TypeVar("T", bound=msgspec.Struct)
+Report = Callable[[str, str], None]
+"""Takes a message and the dotted key below the struct it is about; an empty key is the struct itself."""
+
+_VARIANTS: dict[str, dict[str, type[msgspec.Struct]]] = {
+    "norm": {"BatchNorm1d": BatchNorm1d, "LayerNorm": LayerNorm},
+    "activation": {"ReLU": ReLU, "LeakyReLU": LeakyReLU, "GELU": GELU},
+}
+"""Fields whose mapping names a type, and the types."""
+
+
+def convert(cls: type[T], data: Any, report: Report) -> T | None:
+    """`data` as a `cls`, or None after reporting everything that is wrong with it."""
+    try:
+        return msgspec.convert(data, cls)
+    except (msgspec.ValidationError, RecursionError):
+        _explain(cls, data, report)
+        return None
+
+
+def _explain(cls: type[msgspec.Struct], data: Any, report: Report) -> None:
+    """Report what is wrong with `data` as a `cls`."""
+    if not isinstance(data, Mapping):
+        report(f"expected keys and values, got {shown(data)}", "")
+        return
+    fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+    tag, owner = cls.__struct_config__.tag_field, str(cls.__struct_config__.tag or cls.__name__.lower())
+    for key in data:
+        if key not in fields and key != tag:
+            report(unknown_key(key, fields, owner), key)
+    missing = [name for name, field in fields.items() if field.required and name not in data]
+    if missing:
+        report(f"lacks {' and '.join(missing)}", "")
+    hints = get_type_hints(cls, include_extras=True)
+    for name, field in fields.items():
+        if name in data:
+            _explain_field(name, hints[field.name], data[name], report)
+
+
+def _explain_field(name: str, hint: Any, value: Any, report: Report) -> None:
+    try:
+        msgspec.convert(value, hint)
+        return
+    except msgspec.ValidationError:
+        pass
+    if name in _VARIANTS and isinstance(value, Mapping):
+        _explain_variant(name, value, report)
+    elif name in _VARIANTS and isinstance(value, str):
+        report(f"expected {expected(hint)}, got {shown(value)}{suggestion(value, _VARIANTS[name])}", name)
+    else:
+        report(f"expected {expected(hint)}, got {shown(value)}", name)
+
+
+def _explain_variant(name: str, value: Mapping[str, Any], report: Report) -> None:
+    """A mapping whose `type` chooses the struct, such as a norm."""
+    variants = _VARIANTS[name]
+    kind = value.get("type")
+    if not isinstance(kind, str) or kind not in variants:
+        got = f"got {shown(kind)}{suggestion(str(kind), variants)}" if "type" in value else "but it is missing"
+        report(f"expected type to be {' or '.join(variants)}, {got}", name)
+        return
+    _explain(variants[kind], value, lambda message, key: report(message, f"{name}.{key}" if key else name))
+
+
+def unknown_key(key: str, known: Mapping[str, Any], owner: str) -> str:
+    """The message for a key that nothing has."""
+    hint = suggestion(key, known) or f"; {owner} takes {', '.join(known)}"
+    return f"unknown key {key!r}{hint}"
+
+
+def expected(hint: Any) -> str:
+    """What a field's type says of itself."""
+    for part in (hint, *get_args(hint)):
+        if get_origin(part) is Annotated:
+            for note in part.__metadata__:
+                if isinstance(note, msgspec.Meta) and note.description:
+                    return note.description
+    return "another value"
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: as YAML would, and short."""
+    text = repr(value) if isinstance(value, str) else flow(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def with_shorthands_expanded(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` with one spelling for each meaning, so that equal configurations have equal resolved texts.
+
+    `norm: BatchNorm1d` becomes a mapping, `activation: {type: ReLU}` a word; LeakyReLU always has its slope.
+    """
+    out = dict(data)
+    if out.get("norm") in ("BatchNorm1d", "LayerNorm"):
+        out["norm"] = {"type": out["norm"]}
+    activation = out.get("activation")
+    if activation == "LeakyReLU":
+        out["activation"] = {"type": "LeakyReLU"}
+    elif activation in ({"type": "ReLU"}, {"type": "GELU"}):
+        out["activation"] = activation["type"]
+    elif activation == "none":
+        out["activation"] = None
+    return out

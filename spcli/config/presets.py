@@ -1,0 +1,48 @@
+"""The configurations that come with spcli."""
+
+from __future__ import annotations
+
+import os
+
+from spcli.errors import UsageError
+from spcli.network import suggestion
+
+
+def preset_names() -> tuple[str, ...]:
+    """The shipped configurations, in alphabetical order."""
+    return tuple(sorted(entry[:-5] for entry in os.listdir(_directory()) if entry.endswith(".yaml")))
+
+
+def preset_path(name: str) -> str:
+    """The file of a shipped configuration.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    names = preset_names()
+    if name not in names:
+        hint = suggestion(name, names) or f"; there are {', '.join(names)}"
+        raise UsageError(f"there is no preset {name!r}{hint}")
+    return os.path.join(_directory(), f"{name}.yaml")
+
+
+def find_config(path: str) -> str:
+    """`path` where such a file exists, else the file of the preset of that name.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if os.path.exists(path):
+        return path
+    names = preset_names()
+    if path not in names:
+        hint = suggestion(path, names) or f"; presets are {', '.join(names)}"
+        raise UsageError(f"{path}: there is no such file and no such preset{hint}")
+    return preset_path(path)
+
+
+def _directory() -> str:
+    """`configs/` inside the installed package, or beside it in a checkout."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    installed = os.path.join(package, "configs")
+    return installed if os.path.isdir(installed) else os.path.join(os.path.dirname(package), "configs")
