@@ -109,8 +109,9 @@ def isa() -> str:
 
 
 def library_path() -> Path:
-    """Where the build for this processor lies."""
-    return Path(__file__).with_name(f"_cpu_{isa()}.so")
+    """Where the build for this processor lies: beside this file, or in `SPCLI_LIBRARY_DIR` (sanitized builds)."""
+    folder = os.environ.get("SPCLI_LIBRARY_DIR")
+    return (Path(folder) if folder else Path(__file__).parent) / f"_cpu_{isa()}.so"
 
 
 def default_threads() -> int:

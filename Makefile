@@ -1,0 +1,61 @@
+# make demo | test | lint | bench | sanitize: each makes .venv when it needs it and uses it again afterwards.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COMPILED := pyproject.toml constraints.txt CMakeLists.txt $(wildcard spcli/engines/cpu/*.[ch]pp)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
+SCAN := sample_data/street_000.bin
+SANITIZED := build/sanitize
+
+.PHONY: demo test lint bench sanitize format clean
+
+demo: $(VENV)/spcli.stamp
+	$(BIN)/spcli run --config configs/quickstart.yaml $(SCAN) -o out/demo --overwrite --format table
+	$(BIN)/spcli stats out/demo --format table
+
+test: $(VENV)/test.stamp
+	$(BIN)/pytest
+
+lint: $(VENV)/lint.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/lint.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The peers are not wanted in the environment the tests run in.
+bench: $(VENV)/spcli.stamp
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]' || echo 'bench: the peers could not be installed' >&2
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
+# The engine's tests once more over a build that stops at the first bad access or undefined step.
+sanitize: $(VENV)/test.stamp
+	$(PIP) install --quiet cmake
+	$(BIN)/cmake -S . -B $(SANITIZED) -DCMAKE_BUILD_TYPE=Release -DSPCLI_SANITIZE=ON \
+	  -DSPCLI_LIBRARY_DIR=$(CURDIR)/$(SANITIZED)/lib
+	$(BIN)/cmake --build $(SANITIZED) --parallel
+	SPCLI_LIBRARY_DIR=$(CURDIR)/$(SANITIZED)/lib LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest tests/engines tests/test_golden.py -p no:cacheprovider
+
+clean:
+	rm -rf $(VENV) build out spcli/engines/cpu/*.so
+
+$(VENV)/spcli.stamp: $(COMPILED)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing spcli and its dependencies into $(VENV); the first time takes a minute or two.' >&2
+	$(INSTALL) .
+	touch $@
+
+$(VENV)/test.stamp: $(VENV)/spcli.stamp
+	$(INSTALL) '.[test]'
+	touch $@
+
+$(VENV)/lint.stamp: $(VENV)/test.stamp
+	$(INSTALL) '.[test,lint]'
+	touch $@
