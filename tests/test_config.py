@@ -595,6 +595,21 @@ def test_set_reaches_one_iteration_of_a_repeat_and_names_with_points(load: Load)
     assert config.layers[2].bias is False  # type: ignore[attr-defined]
 
 
+def test_set_changes_one_layers_default_and_not_the_others(load: Load) -> None:
+    layers = LAYER + LAYER.replace("a,", "b,")
+    config = load(
+        f"{HEAD}defaults: {{norm: {{type: BatchNorm1d, eps: 1e-3}}}}\nlayers:\n{layers}", "layers.a.norm.eps=1"
+    )
+    assert [layer.norm.eps for layer in config.layers] == [1, 0.001]  # type: ignore[attr-defined]
+
+
+def test_a_problem_has_its_own_layers_line_where_one_name_begins_with_another(problems: Problems) -> None:
+    layers = "".join(LAYER.replace("a,", f"{name},") for name in ("conv", "conv.1", "conv.1.x"))
+    found = problems(f"{HEAD}layers:\n{layers.replace('size: 3', 'size: 2')}")
+    keys = [(line, key) for line, key, _ in found]
+    assert keys == [(3 + i, f"layers.{name}.kernel_size") for i, name in enumerate(("conv", "conv.1", "conv.1.x"))]
+
+
 def test_layers_in_the_environment_are_in_capitals(load: Load) -> None:
     text = f"{HEAD}layers:\n- {{name: conv2.down-a, type: SparseConv3d, out_channels: 4, kernel_size: 3}}\n"
     config = load(text, environ={"SPCLI_LAYERS__CONV2_DOWN_A__OUT_CHANNELS": "8", "SPCLI_THREADS": "x", "HOME": "/"})
