@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <utility>
 #include <vector>
 
 #define SPCLI_API extern "C" __attribute__((visibility("default")))
@@ -16,6 +18,16 @@ using std::int32_t;
 using std::int64_t;
 using std::size_t;
 using std::uint64_t;
+
+// What `make` gives, or null when memory runs out: no exception may cross the C boundary.
+template <class Make>
+auto or_null(Make&& make) -> decltype(make()) {
+  try {
+    return make();
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 
 // Threads for every parallel region, set by spcli_set_threads. Results never depend on it.
 int threads();
@@ -59,17 +71,17 @@ class Buffer {
   size_t capacity_ = 0;
 };
 
-// Active sites in lexicographic order as a three-level tree: planes (batch, z), rows (y) of a plane, sites (x) of a row.
-// No hash and no dense grid, so a grid may have any number of cells. 2-D sites have one z.
+// Active sites in lexicographic order as a three-level tree: planes (batch, z), rows (y) of a plane, sites (x) of a
+// row. No hash and no dense grid, so a grid may have any number of cells. 2-D sites have one z.
 struct Sites {
   int ndim = 3;
-  int64_t shape[3] = {1, 1, 1};     // z, y, x
+  int64_t shape[3] = {1, 1, 1};  // z, y, x
   int batch = 1;
-  std::vector<int64_t> plane_key;   // batch * Z + z, rising
-  std::vector<int32_t> plane_start; // planes + 1, into rows
-  Buffer<int32_t> row_y;            // rows
-  Buffer<int32_t> row_start;        // rows + 1, into x
-  Buffer<int32_t> x;                // sites
+  std::vector<int64_t> plane_key;    // batch * Z + z, rising
+  std::vector<int32_t> plane_start;  // planes + 1, into rows
+  Buffer<int32_t> row_y;             // rows
+  Buffer<int32_t> row_start;         // rows + 1, into x
+  Buffer<int32_t> x;                 // sites
 
   int32_t count() const { return static_cast<int32_t>(x.size()); }
   int32_t rows() const { return static_cast<int32_t>(row_y.size()); }
@@ -89,9 +101,9 @@ struct Map {
   std::shared_ptr<Sites> in, out;
   int taps = 1;
   bool half = false;
-  std::vector<int64_t> splits;      // stored taps + 1, into the rows below
+  std::vector<int64_t> splits;  // stored taps + 1, into the rows below
   Buffer<int32_t> in_rows, out_rows;
-  Buffer<int32_t> identity;         // half: 0, 1, 2 ... for the centre tap
+  Buffer<int32_t> identity;  // half: 0, 1, 2 ... for the centre tap
 
   Rules rules(int tap, bool inverted) const;
   // Where each block of `block` output rows begins in each tap's rules: [taps][blocks + 1].

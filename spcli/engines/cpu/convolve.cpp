@@ -1,10 +1,10 @@
 // Convolution over a rulebook. A block of output rows has one owner, who adds its rules tap by tap with a register
 // micro-kernel that reads the gathered input rows in place. Every output element is one chain of fused multiply-adds in
 // the order (tap, input channel), so its bits depend neither on the number of threads nor on the vector length.
-#include "common.hpp"
-
 #include <algorithm>
 #include <cstring>
+
+#include "common.hpp"
 
 namespace spcli {
 
@@ -41,7 +41,7 @@ inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
 struct Panel {
   const float* in;
   int64_t in_stride;
-  float* out;         // the block's accumulators, at this strip's first column
+  float* out;  // the block's accumulators, at this strip's first column
   int64_t out_stride;
   const float* weight;  // [Cin][NV * kLanes]
   int32_t channels;     // Cin
@@ -89,7 +89,8 @@ inline __attribute__((always_inline)) void last_tile(const Panel& p, const int32
 }
 
 template <int NV>
-__attribute__((noinline)) void add_rules(const Panel& p, const int32_t* in_rows, const int32_t* out_rows, int64_t count) {
+__attribute__((noinline)) void add_rules(const Panel& p, const int32_t* in_rows, const int32_t* out_rows,
+                                         int64_t count) {
   constexpr int MR = tile_rows<NV>();
   int64_t i = 0;
   for (; i + MR <= count; i += MR) tile<MR, NV>(p, in_rows + i, out_rows + i);
@@ -121,29 +122,31 @@ struct spcli_packed {
 // Packs weight [Cout, taps, Cin], multiplied by scale [Cout] where not null; shift [Cout] may be null for zeros.
 SPCLI_API spcli_packed* spcli_pack(const float* weight, const double* scale, const double* shift, int32_t taps,
                                    int32_t in_channels, int32_t out_channels) {
-  auto packed = std::make_unique<spcli_packed>();
-  packed->taps = taps;
-  packed->in_channels = in_channels;
-  packed->out_channels = out_channels;
-  const int64_t width = padded(out_channels);
-  packed->weight = Buffer<float>(static_cast<size_t>(taps) * in_channels * width);
-  packed->shift = Buffer<float>(width);
-  for (int64_t c = 0; c < width; ++c)
-    packed->shift[c] = c < out_channels && shift ? static_cast<float>(shift[c]) : 0.0f;
+  return or_null([&] {
+    auto packed = std::make_unique<spcli_packed>();
+    packed->taps = taps;
+    packed->in_channels = in_channels;
+    packed->out_channels = out_channels;
+    const int64_t width = padded(out_channels);
+    packed->weight = Buffer<float>(static_cast<size_t>(taps) * in_channels * width);
+    packed->shift = Buffer<float>(width);
+    for (int64_t c = 0; c < width; ++c)
+      packed->shift[c] = c < out_channels && shift ? static_cast<float>(shift[c]) : 0.0f;
 #pragma omp parallel for num_threads(threads()) schedule(dynamic, 1)
-  for (int32_t tap = 0; tap < taps; ++tap)
-    for (int64_t first = 0; first < width; first += kStrip) {
-      const int64_t columns = std::min<int64_t>(kStrip, width - first);
-      float* strip = &packed->weight[(tap * width + first) * in_channels];
-      for (int64_t column = 0; column < columns; ++column) {
-        const int64_t out = first + column;
-        const double factor = out < out_channels && scale ? scale[out] : 1.0;
-        const float* source = weight + (out * taps + tap) * in_channels;
-        for (int32_t ci = 0; ci < in_channels; ++ci)
-          strip[ci * columns + column] = out < out_channels ? static_cast<float>(source[ci] * factor) : 0.0f;
+    for (int32_t tap = 0; tap < taps; ++tap)
+      for (int64_t first = 0; first < width; first += kStrip) {
+        const int64_t columns = std::min<int64_t>(kStrip, width - first);
+        float* strip = &packed->weight[(tap * width + first) * in_channels];
+        for (int64_t column = 0; column < columns; ++column) {
+          const int64_t out = first + column;
+          const double factor = out < out_channels && scale ? scale[out] : 1.0;
+          const float* source = weight + (out * taps + tap) * in_channels;
+          for (int32_t ci = 0; ci < in_channels; ++ci)
+            strip[ci * columns + column] = out < out_channels ? static_cast<float>(source[ci] * factor) : 0.0f;
+        }
       }
-    }
-  return packed.release();
+    return packed.release();
+  });
 }
 
 SPCLI_API void spcli_packed_free(spcli_packed* packed) { delete packed; }
@@ -168,13 +171,22 @@ void add_tap(const Call& call, Panel panel, float* rows, int32_t tap, Rules rule
     panel.out = rows + first;
     panel.weight = &call.packed->weight[(tap * width + first) * panel.channels];
     switch (std::min<int64_t>(kStrip, width - first) / kLanes) {
-      case 1: add_rules<1>(panel, rules.in, rules.out, rules.count); break;
-      case 2: add_rules<2>(panel, rules.in, rules.out, rules.count); break;
+      case 1:
+        add_rules<1>(panel, rules.in, rules.out, rules.count);
+        break;
+      case 2:
+        add_rules<2>(panel, rules.in, rules.out, rules.count);
+        break;
 #if !defined(__x86_64__) || defined(__AVX512F__)
-      case 3: add_rules<3>(panel, rules.in, rules.out, rules.count); break;
-      case 4: add_rules<4>(panel, rules.in, rules.out, rules.count); break;
+      case 3:
+        add_rules<3>(panel, rules.in, rules.out, rules.count);
+        break;
+      case 4:
+        add_rules<4>(panel, rules.in, rules.out, rules.count);
+        break;
 #endif
-      default: break;
+      default:
+        break;
     }
   }
 }
@@ -183,8 +195,7 @@ void convolve_block(const Call& call, int32_t block, int64_t index, const int64_
                     float* rows, const int32_t* iota) {
   const int64_t width = padded(call.packed->out_channels);
   const int64_t first = index * block, count = std::min<int64_t>(block, call.outputs - first);
-  for (int64_t r = 0; r < count; ++r)
-    std::memcpy(rows + r * width, call.packed->shift.data(), width * sizeof(float));
+  for (int64_t r = 0; r < count; ++r) std::memcpy(rows + r * width, call.packed->shift.data(), width * sizeof(float));
   Panel panel{call.in, call.in_stride, rows, width, nullptr, call.packed->in_channels, static_cast<int32_t>(first)};
   if (!call.map) {
     panel.in += first * call.in_stride;
@@ -208,8 +219,8 @@ void convolve_block(const Call& call, int32_t block, int64_t index, const int64_
 SPCLI_API void spcli_convolve(const float* in, int64_t in_stride, Map* map, int32_t inverted,
                               const spcli_packed* packed, float* out, int64_t out_stride, int64_t outputs,
                               const float* add, int64_t add_stride, int32_t activation, float slope) {
-  const Call call{in,  in_stride,  map,     inverted != 0, packed,
-                  out, out_stride, outputs, {add, add_stride, activation, slope}};
+  const Call call{
+      in, in_stride, map, inverted != 0, packed, out, out_stride, outputs, {add, add_stride, activation, slope}};
   const int32_t block = block_rows(packed->in_channels, packed->out_channels, outputs);
   const int64_t blocks = (outputs + block - 1) / block;
   const int64_t* starts = map ? map->block_starts(block, call.inverted).data() : nullptr;

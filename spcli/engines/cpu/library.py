@@ -185,9 +185,12 @@ class Handle:
 
     __slots__ = ("_free", "pointer")
 
-    def __init__(self, pointer: int, free: Any) -> None:
-        self.pointer = pointer
+    def __init__(self, pointer: int | None, free: Any) -> None:
         self._free = free
+        self.pointer = pointer
+        if pointer is None:
+            raise MemoryError("the CPU engine found no memory for its tables")
 
     def __del__(self) -> None:
-        self._free(self.pointer)
+        if self.pointer is not None:
+            self._free(self.pointer)

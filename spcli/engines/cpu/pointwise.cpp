@@ -1,9 +1,9 @@
 // What works on each row alone: the end of a convolution, sums, layer norm. Compiled without contraction, so that every
 // build gives the same bits.
-#include "common.hpp"
-
 #include <cmath>
 #include <cstring>
+
+#include "common.hpp"
 
 namespace spcli {
 
@@ -95,8 +95,7 @@ SPCLI_API void spcli_layer_norm(const float* in, int64_t in_stride, const float*
     const double mean = sum / static_cast<double>(channels);
     for (int64_t c = 0; c < channels; ++c) squares += (from[c] - mean) * (from[c] - mean);
     const double factor = 1.0 / std::sqrt(squares / static_cast<double>(channels) + eps);
-    for (int64_t c = 0; c < channels; ++c)
-      to[c] = static_cast<float>((from[c] - mean) * factor * weight[c] + bias[c]);
+    for (int64_t c = 0; c < channels; ++c) to[c] = static_cast<float>((from[c] - mean) * factor * weight[c] + bias[c]);
     finish_rows(to, out_stride, to, out_stride, 1, channels, epilogue, row);
   }
 }

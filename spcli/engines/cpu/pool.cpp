@@ -1,8 +1,8 @@
 // Pooling over the active sites of each output's window, and over all sites of each scan.
-#include "common.hpp"
-
 #include <algorithm>
 #include <limits>
+
+#include "common.hpp"
 
 using namespace spcli;
 

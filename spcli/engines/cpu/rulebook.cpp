@@ -1,17 +1,17 @@
 // Rulebooks from sorted sites, by merging rows: no hash table and no dense grid. A neighbour row is found once per pair
 // of rows; inside it both site lists rise, so every tap's rules come out sorted by output and by input row at once.
-#include "common.hpp"
-
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+
+#include "common.hpp"
 
 namespace spcli {
 
 namespace {
 
 constexpr int64_t kBitmapCells = int64_t{1} << 24;  // longer axes collect their sites by sorting
-constexpr int32_t kParallelSites = 1024;            // fewer sites than this are not worth a second thread
+constexpr int64_t kParallelSteps = 40000;           // less work than this is not worth waking a second thread
 
 // The pair equation on one axis, seen from the input: which (kernel index, output coordinate) a coordinate feeds.
 class Axis {
@@ -209,11 +209,11 @@ RowTable find_rows(const Sites& in, Sites& out, const Axis& z_axis, const Axis& 
 // Rules of one chunk of output rows, a list a tap, rows counted from the chunk's first site.
 struct Chunk {
   int32_t first_row = 0, last_row = 0;
-  int32_t sites = 0;                // output sites of the chunk, once known
-  Buffer<int32_t> x;                // their x, where outputs are computed
+  int32_t sites = 0;  // output sites of the chunk, once known
+  Buffer<int32_t> x;  // their x, where outputs are computed
   Buffer<int32_t> in_rows, out_rows;
-  std::vector<int64_t> begin;       // taps: where a list begins
-  std::vector<int64_t> count;       // taps: how long it is
+  std::vector<int64_t> begin;  // taps: where a list begins
+  std::vector<int64_t> count;  // taps: how long it is
 };
 
 // A rule appended at the end of its tap's list.
@@ -246,8 +246,8 @@ void finish_counts(Chunk& chunk, const std::vector<int64_t>& cursor) {
 
 // Output sites and rules of a chunk in one pass: mark what the rows reach, rank it, then write the rules.
 template <class Set>
-void compute_chunk(const Sites& in, const RowTable& table, const Axis& x_axis, int64_t width, Buffer<int32_t>& row_count,
-                   Chunk& chunk) {
+void compute_chunk(const Sites& in, const RowTable& table, const Axis& x_axis, int64_t width,
+                   Buffer<int32_t>& row_count, Chunk& chunk) {
   const int32_t kernel = x_axis.kernel();
   reserve_rules(in, table, kernel, table.width * kernel, chunk);
   Set set(width);
@@ -331,9 +331,9 @@ void merge_row_of_three(const Sites& sites, int32_t row, int32_t source, int32_t
 
 struct SubmanifoldKernel {
   int32_t kernel_x;
-  int32_t centre;                // taps before this one are stored
+  int32_t centre;  // taps before this one are stored
   int64_t reach;
-  bool three;                    // three taps, no dilation
+  bool three;  // three taps, no dilation
   std::vector<int32_t> tap_of;
 };
 
@@ -364,15 +364,16 @@ std::vector<Chunk> cut(const Sites& in, const RowTable& table, int32_t rows) {
       if (table[row][k] >= 0) sites += in.row_start[table[row][k] + 1] - in.row_start[table[row][k]];
     work[row + 1] = work[row] + sites;
   }
-  const bool alone = threads() == 1 || in.count() < kParallelSites;
+  const bool alone = threads() == 1 || work[rows] < kParallelSteps;
   const int32_t wanted = alone ? 1 : 4 * threads();
   std::vector<Chunk> chunks;
   for (int32_t c = 0, row = 0; c < wanted; ++c) {
     const int64_t until = work[rows] * (c + 1) / wanted;
     Chunk chunk;
     chunk.first_row = row;
-    row = c + 1 == wanted ? rows
-                          : static_cast<int32_t>(std::upper_bound(work.begin() + row, work.end(), until) - work.begin()) - 1;
+    row = c + 1 == wanted
+              ? rows
+              : static_cast<int32_t>(std::upper_bound(work.begin() + row, work.end(), until) - work.begin()) - 1;
     row = std::max(row, chunk.first_row);
     chunk.last_row = row;
     chunks.push_back(std::move(chunk));
@@ -389,7 +390,7 @@ void join_chunks(const std::vector<Chunk>& chunks, const std::vector<int32_t>& f
   }
   map.in_rows = Buffer<int32_t>(map.splits[taps]);
   map.out_rows = Buffer<int32_t>(map.splits[taps]);
-#pragma omp parallel for num_threads(threads()) schedule(dynamic, 1) if (map.splits[taps] > kParallelSites)
+#pragma omp parallel for num_threads(threads()) schedule(dynamic, 1) if (map.splits[taps] > kParallelSteps)
   for (int32_t tap = 0; tap < taps; ++tap) {
     int64_t at = map.splits[tap];
     for (size_t c = 0; c < chunks.size(); ++c) {
@@ -511,7 +512,7 @@ const std::vector<int64_t>& Map::block_starts(int32_t block, bool inverted) {
   const int64_t blocks = (outputs + block - 1) / block;
   auto fresh = std::make_unique<Starts>(Starts{block, inverted, {}});
   fresh->starts.resize(static_cast<size_t>(taps) * (blocks + 1));
-#pragma omp parallel for num_threads(threads()) schedule(dynamic, 1) if (outputs > kParallelSites)
+#pragma omp parallel for num_threads(threads()) schedule(dynamic, 1) if (taps * blocks * 8 > kParallelSteps)
   for (int tap = 0; tap < taps; ++tap) {
     const Rules r = rules(tap, inverted);
     int64_t* starts = fresh->starts.data() + tap * (blocks + 1);
@@ -536,35 +537,37 @@ using SitesRef = std::shared_ptr<Sites>;
 // Sites from sorted unique indices [count, 1 + ndim] inside `shape` (z, y, x; 2-D: z is 1).
 SPCLI_API SitesRef* spcli_sites_new(const int32_t* indices, int64_t count, int32_t ndim, const int64_t* shape,
                                     int32_t batch) {
-  auto sites = std::make_shared<Sites>();
-  sites->ndim = ndim;
-  sites->batch = batch;
-  std::copy(shape, shape + 3, sites->shape);
-  sites->x = Buffer<int32_t>(count);
-  Buffer<int32_t> row_y(count), row_start(count + 1);
-  int32_t rows = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const int32_t* site = indices + i * (ndim + 1);
-    const int64_t plane = ndim == 3 ? site[0] * shape[0] + site[1] : site[0];
-    const int32_t y = site[ndim - 1];
-    const bool new_plane = sites->plane_key.empty() || sites->plane_key.back() != plane;
-    if (new_plane) {
-      sites->plane_key.push_back(plane);
-      sites->plane_start.push_back(rows);
+  return or_null([&] {
+    auto sites = std::make_shared<Sites>();
+    sites->ndim = ndim;
+    sites->batch = batch;
+    std::copy(shape, shape + 3, sites->shape);
+    sites->x = Buffer<int32_t>(count);
+    Buffer<int32_t> row_y(count), row_start(count + 1);
+    int32_t rows = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const int32_t* site = indices + i * (ndim + 1);
+      const int64_t plane = ndim == 3 ? site[0] * shape[0] + site[1] : site[0];
+      const int32_t y = site[ndim - 1];
+      const bool new_plane = sites->plane_key.empty() || sites->plane_key.back() != plane;
+      if (new_plane) {
+        sites->plane_key.push_back(plane);
+        sites->plane_start.push_back(rows);
+      }
+      if (new_plane || row_y[rows - 1] != y) {
+        row_y[rows] = y;
+        row_start[rows++] = static_cast<int32_t>(i);
+      }
+      sites->x[i] = site[ndim];
     }
-    if (new_plane || row_y[rows - 1] != y) {
-      row_y[rows] = y;
-      row_start[rows++] = static_cast<int32_t>(i);
-    }
-    sites->x[i] = site[ndim];
-  }
-  sites->plane_start.push_back(rows);
-  row_start[rows] = static_cast<int32_t>(count);
-  row_y.shrink(rows);
-  row_start.shrink(static_cast<size_t>(rows) + 1);
-  sites->row_y = std::move(row_y);
-  sites->row_start = std::move(row_start);
-  return new SitesRef(std::move(sites));
+    sites->plane_start.push_back(rows);
+    row_start[rows] = static_cast<int32_t>(count);
+    row_y.shrink(rows);
+    row_start.shrink(static_cast<size_t>(rows) + 1);
+    sites->row_y = std::move(row_y);
+    sites->row_start = std::move(row_start);
+    return new SitesRef(std::move(sites));
+  });
 }
 
 SPCLI_API void spcli_sites_free(SitesRef* sites) { delete sites; }
@@ -591,31 +594,33 @@ SPCLI_API void spcli_sites_indices(const SitesRef* self, int32_t* indices) {
 // `sizes` holds kernel, stride, padding and dilation, three each in z, y, x order; `out_shape` three more.
 SPCLI_API Map* spcli_map_build(const SitesRef* sites, const int32_t* sizes, int32_t submanifold, int32_t transposed,
                                const int64_t* out_shape) {
-  Geometry g;
-  std::copy(sizes, sizes + 3, g.kernel);
-  std::copy(sizes + 3, sizes + 6, g.stride);
-  std::copy(sizes + 6, sizes + 9, g.padding);
-  std::copy(sizes + 9, sizes + 12, g.dilation);
-  g.submanifold = submanifold;
-  g.transposed = transposed;
-  auto map = std::make_unique<Map>();
-  map->in = *sites;
-  map->taps = g.kernel[0] * g.kernel[1] * g.kernel[2];
-  std::vector<Axis> axes;
-  for (int a = 0; a < 3; ++a)
-    axes.emplace_back(g.kernel[a], g.stride[a], g.padding[a], g.dilation[a], g.transposed, out_shape[a]);
-  if (submanifold) {
-    map->out = map->in;
-    build_submanifold(g, axes.data(), *map);
-  } else {
-    map->out = std::make_shared<Sites>();
-    map->out->ndim = map->in->ndim;
-    map->out->batch = map->in->batch;
-    std::copy(out_shape, out_shape + 3, map->out->shape);
-    build_computed(axes.data(), *map);
-    drop_empty_rows(*map->out);
-  }
-  return map.release();
+  return or_null([&] {
+    Geometry g;
+    std::copy(sizes, sizes + 3, g.kernel);
+    std::copy(sizes + 3, sizes + 6, g.stride);
+    std::copy(sizes + 6, sizes + 9, g.padding);
+    std::copy(sizes + 9, sizes + 12, g.dilation);
+    g.submanifold = submanifold;
+    g.transposed = transposed;
+    auto map = std::make_unique<Map>();
+    map->in = *sites;
+    map->taps = g.kernel[0] * g.kernel[1] * g.kernel[2];
+    std::vector<Axis> axes;
+    for (int a = 0; a < 3; ++a)
+      axes.emplace_back(g.kernel[a], g.stride[a], g.padding[a], g.dilation[a], g.transposed, out_shape[a]);
+    if (submanifold) {
+      map->out = map->in;
+      build_submanifold(g, axes.data(), *map);
+    } else {
+      map->out = std::make_shared<Sites>();
+      map->out->ndim = map->in->ndim;
+      map->out->batch = map->in->batch;
+      std::copy(out_shape, out_shape + 3, map->out->shape);
+      build_computed(axes.data(), *map);
+      drop_empty_rows(*map->out);
+    }
+    return map.release();
+  });
 }
 
 SPCLI_API void spcli_map_free(Map* map) { delete map; }

@@ -1,11 +1,11 @@
 // Points to voxels: a counting sort by (z, y) row and a stable sort by x inside each row. The output is in rulebook
 // order and the points of a voxel stay in file order without a hash table.
-#include "common.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+
+#include "common.hpp"
 
 using namespace spcli;
 
@@ -71,15 +71,15 @@ void sort_row(Cell* first, Cell* last) {
 
 struct Voxelization {
   Sites sites;
-  Buffer<Cell> cells;             // kept points, by (z, y, x), then file order
-  Buffer<int32_t> voxel_start;    // voxels + 1, into cells
-  int64_t tally[6] = {0};         // in_range, nonfinite, out_of_range, over_max_points, over_max_voxels, fullest
+  Buffer<Cell> cells;           // kept points, by (z, y, x), then file order
+  Buffer<int32_t> voxel_start;  // voxels + 1, into cells
+  int64_t tally[6] = {0};       // in_range, nonfinite, out_of_range, over_max_points, over_max_voxels, fullest
   int64_t dropped_voxels = 0;
 };
 
 struct Rows {
-  std::vector<int64_t> key;       // (z, y) rows that hold points, rising
-  std::vector<int32_t> start;     // rows + 1, into cells
+  std::vector<int64_t> key;    // (z, y) rows that hold points, rising
+  std::vector<int32_t> start;  // rows + 1, into cells
 };
 
 // Stable order of the points by (z, y) row: by counting where the rows are few, else by sorting keys.
@@ -239,38 +239,41 @@ SPCLI_API spcli_voxelization* spcli_voxelize(const float* points, int64_t count,
                                              const int32_t* features, int32_t channels, const float* origin,
                                              const float* size, const int64_t* cells, const int64_t* shape,
                                              int64_t max_voxels, int64_t* tally) {
-  const Input in{points, count, stride, {xyz[0], xyz[1], xyz[2]}, features, channels};
-  Grid grid;
-  for (int axis = 0; axis < 3; ++axis) {
-    grid.origin[axis] = origin[axis];
-    grid.size[axis] = size[axis];
-    grid.cells[axis] = cells[axis];
-  }
-  auto result = std::make_unique<spcli_voxelization>();
-  Voxelization& work = result->work;
-  Buffer<int64_t> row_of(count);
-  Buffer<int32_t> x_of(count);
-  int64_t nonfinite = 0, out_of_range = 0;
+  return or_null([&] {
+    const Input in{points, count, stride, {xyz[0], xyz[1], xyz[2]}, features, channels};
+    Grid grid;
+    for (int axis = 0; axis < 3; ++axis) {
+      grid.origin[axis] = origin[axis];
+      grid.size[axis] = size[axis];
+      grid.cells[axis] = cells[axis];
+    }
+    auto result = std::make_unique<spcli_voxelization>();
+    Voxelization& work = result->work;
+    Buffer<int64_t> row_of(count);
+    Buffer<int32_t> x_of(count);
+    int64_t nonfinite = 0, out_of_range = 0;
 #pragma omp parallel for num_threads(threads()) reduction(+ : nonfinite, out_of_range) schedule(static)
-  for (int64_t p = 0; p < count; ++p) {
-    row_of[p] = locate(in, grid, points + p * stride, &x_of[p]);
-    nonfinite += row_of[p] == kNonfinite;
-    out_of_range += row_of[p] == kOutOfRange;
-  }
-  work.tally[0] = count - nonfinite - out_of_range;
-  work.tally[1] = nonfinite;
-  work.tally[2] = out_of_range;
-  work.cells = Buffer<Cell>(work.tally[0]);
-  const Rows rows = order_by_row(row_of, x_of, count, cells[0] * cells[1], work.cells);
-  const int64_t row_count = static_cast<int64_t>(rows.key.size());
+    for (int64_t p = 0; p < count; ++p) {
+      row_of[p] = locate(in, grid, points + p * stride, &x_of[p]);
+      nonfinite += row_of[p] == kNonfinite;
+      out_of_range += row_of[p] == kOutOfRange;
+    }
+    work.tally[0] = count - nonfinite - out_of_range;
+    work.tally[1] = nonfinite;
+    work.tally[2] = out_of_range;
+    work.cells = Buffer<Cell>(work.tally[0]);
+    const Rows rows = order_by_row(row_of, x_of, count, cells[0] * cells[1], work.cells);
+    const int64_t row_count = static_cast<int64_t>(rows.key.size());
 #pragma omp parallel for num_threads(threads()) schedule(dynamic, 256)
-  for (int64_t r = 0; r < row_count; ++r) sort_row(&work.cells[0] + rows.start[r], &work.cells[0] + rows.start[r + 1]);
-  for (int axis = 0; axis < 3; ++axis) work.sites.shape[axis] = shape[axis];
-  make_sites(work, rows, grid, max_voxels);
-  std::copy(work.tally, work.tally + 6, tally);
-  tally[6] = work.dropped_voxels;
-  result->sites = std::make_shared<Sites>(std::move(work.sites));
-  return result.release();
+    for (int64_t r = 0; r < row_count; ++r)
+      sort_row(&work.cells[0] + rows.start[r], &work.cells[0] + rows.start[r + 1]);
+    for (int axis = 0; axis < 3; ++axis) work.sites.shape[axis] = shape[axis];
+    make_sites(work, rows, grid, max_voxels);
+    std::copy(work.tally, work.tally + 6, tally);
+    tally[6] = work.dropped_voxels;
+    result->sites = std::make_shared<Sites>(std::move(work.sites));
+    return result.release();
+  });
 }
 
 // Fills features [N, channels], num_points [N] and, where not null, point_rows [P] (all -1 before) and hard points
