@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
@@ -136,7 +136,7 @@ def _finish(work: Work, job: Job, given: _Read | Failure, begun: Any) -> tuple[J
         return job, begun
     result = _attempt(job, lambda: work.finish(begun))
     if isinstance(result, Result):
-        result.time_s["read"] = given.seconds
+        return job, replace(result, time_s={"read": given.seconds, **result.time_s})
     return job, result
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,6 +16,10 @@ from spcli.geometry import ConvGeometry
 from spcli.rulebook import Rulebook, RuleCounts
 
 FIRST_CHUNK, LARGEST_CHUNK = 256, 65536
+
+# What reading a damaged archive can end with.
+_BROKEN = (OSError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, RuntimeError, SyntaxError,
+           zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 Site = tuple[int, ...]
 """One integer is a row; D integers are a site of any batch, 1 + D a site and its batch."""
@@ -68,21 +72,27 @@ class RuleChunk:
     out_rows: NDArray[np.int32]
 
 
-def load_dump(file: str | BinaryIO, source: str) -> tuple[KeyedRulebook, ...] | None:
-    """The rulebooks of a dump, or None where `file` is not one (an npz without `keys`, or no npz at all).
+def load_dump(file: BinaryIO, source: str, keys: Sequence[str] = ()) -> tuple[KeyedRulebook, ...] | None:
+    """The rulebooks of a dump, those of `keys` if any are given, in the dump's order.
+
+    None where `file` is no dump: an npz without `keys`, or no npz at all.
 
     Raises:
-        InputError: the file cannot be read, or its arrays are not a rulebook's.
+        InputError: the file is damaged, or its arrays are not a rulebook's.
+        UsageError: the dump lacks one of `keys`.
     """
+    if not zipfile.is_zipfile(file):
+        return None
     try:
-        if not zipfile.is_zipfile(file):
-            return None
         with np.load(file, allow_pickle=False) as data:
-            if "keys" not in data.files:
+            if "keys" not in data.files or data["keys"].dtype.kind != "U":
                 return None
-            return tuple(_load_key(data, str(key), source) for key in data["keys"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{source}: is not a whole rulebook dump ({error}); write it again with spcli run") from error
+            known = data["keys"].tolist()
+            check_keys(keys, known)
+            return tuple(_load_key(data, key, source) for key in known if not keys or key in keys)
+    except _BROKEN as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{source}: is not a whole rulebook dump ({reason}); write it again with spcli run") from error
 
 
 def _load_key(data: Mapping[str, NDArray[Any]], key: str, source: str) -> KeyedRulebook:
@@ -177,11 +187,19 @@ def choose(rulebooks: Iterable[KeyedRulebook], keys: Sequence[str]) -> tuple[Key
         UsageError: a key does not exist.
     """
     rulebooks = tuple(rulebooks)
-    known = [keyed.key for keyed in rulebooks]
+    check_keys(keys, [keyed.key for keyed in rulebooks])
+    return tuple(keyed for keyed in rulebooks if not keys or keyed.key in keys)
+
+
+def check_keys(keys: Sequence[str], known: Sequence[str]) -> None:
+    """Every key that is asked for must exist.
+
+    Raises:
+        UsageError: one does not; lists those that do.
+    """
     for key in keys:
         if key not in known:
             raise UsageError(f"--key {key}: no such rulebook; there are {', '.join(known) or 'none'}")
-    return tuple(keyed for keyed in rulebooks if not keys or keyed.key in keys)
 
 
 def rules(rulebooks: Iterable[KeyedRulebook], query: Query) -> Iterator[RuleChunk]:
@@ -250,7 +268,7 @@ def _matches(rulebook: Rulebook, taps: range, query: Query) -> NDArray[np.int64]
     return np.arange(start, stop) if mask is None else start + np.flatnonzero(mask)
 
 
-def rows_of(site: Site, indices: NDArray[np.int32], option: str) -> NDArray[np.intp]:
+def rows_of(site: Site, indices: NDArray[np.int32], option: str) -> NDArray[np.int64]:
     """The rows of `indices` `[N, 1 + D]` that a row number or a site names, none where it is not active.
 
     Raises:
@@ -258,7 +276,7 @@ def rows_of(site: Site, indices: NDArray[np.int32], option: str) -> NDArray[np.i
     """
     axes = indices.shape[1] - 1
     if len(site) == 1:
-        return np.array([row for row in site if 0 <= row < len(indices)], np.intp)
+        return np.array([row for row in site if 0 <= row < len(indices)], np.int64)
     if len(site) not in (axes, axes + 1):
         given = ",".join(map(str, site))
         names = "Z,Y,X" if axes == 3 else "Y,X"
@@ -286,28 +304,48 @@ def _chunk(keyed: KeyedRulebook, positions: NDArray[np.int64]) -> RuleChunk:
     )
 
 
-def hash_tables(rulebooks: Iterable[KeyedRulebook], query: Query) -> Iterator[dict[str, Any]]:
-    """The input and output tables of each rulebook, an entry at a time: `key`, `table`, `site` and its `row`.
+@dataclass(frozen=True)
+class TableChunk:
+    """Some entries of one hash table: a site is the key and its row the value.
 
-    A site is the table's key and its row number the value. SubM rulebooks have one table for both ends, which is
-    given twice. `query.inputs` and `query.outputs` select entries of either table.
+    Attributes:
+        key: the rulebook's.
+        table: `input` or `output`.
+        indices: all sites of the table by row.
+        rows: the rows of these entries.
+    """
+
+    key: str
+    table: str
+    indices: NDArray[np.int32]
+    rows: NDArray[np.int64]
+
+
+def hash_tables(rulebooks: Iterable[KeyedRulebook], query: Query) -> Iterator[TableChunk]:
+    """The input and output tables of each rulebook; a submanifold one has the same table at both ends.
+
+    `query.inputs` and `query.outputs` select entries of their table, one alone leaves the other table out.
 
     Raises:
-        UsageError: as `rules` does.
+        UsageError: a key that does not exist, or a site with the wrong number of axes.
     """
-    return islice(_table_entries(choose(rulebooks, query.keys), query), query.limit)
+    left = query.limit
+    for table in _tables(choose(rulebooks, query.keys), query):
+        rows = table.rows[:left]
+        left = None if left is None else left - len(rows)
+        for some in _chunks(rows):
+            yield TableChunk(table.key, table.table, table.indices, some)
 
 
-def _table_entries(rulebooks: Sequence[KeyedRulebook], query: Query) -> Iterator[dict[str, Any]]:
-    one_side = (query.inputs is None) != (query.outputs is None)
+def _tables(rulebooks: Sequence[KeyedRulebook], query: Query) -> Iterator[TableChunk]:
+    one_end = (query.inputs is None) != (query.outputs is None)
     for keyed in rulebooks:
-        tables = (
+        ends = (
             ("input", query.inputs, "--in", keyed.rulebook.in_indices),
             ("output", query.outputs, "--out", keyed.rulebook.out_indices),
         )
-        for table, site, option, indices in tables:
-            if site is None and one_side:
-                continue
-            rows = range(len(indices)) if site is None else rows_of(site, indices, option).tolist()
-            for row in rows:
-                yield {"key": keyed.key, "table": table, "site": indices[row].tolist(), "row": row}
+        for table, site, option, indices in ends:
+            if site is not None:
+                yield TableChunk(keyed.key, table, indices, rows_of(site, indices, option))
+            elif not one_end:
+                yield TableChunk(keyed.key, table, indices, np.arange(len(indices)))

@@ -26,11 +26,11 @@ from spcli.records import (
     RUN_SCHEMA,
     VOXELIZE_SCHEMA,
     Record,
-    empty_layers_warning,
     features_meta,
     layer_records,
     loss_warnings,
     place_of,
+    result_warnings,
     rulebooks_meta,
     scan_record,
     stored_counts,
@@ -107,7 +107,7 @@ def voxelize(
 
 def run(
     config: Config,
-    scan: str | PointCloud | SparseTensor,
+    scan: str | Scan | PointCloud | SparseTensor,
     *,
     columns: Columns = None,
     weights: Weights = DRAWN,
@@ -118,7 +118,7 @@ def run(
 
     Args:
         config: the network, from `load_config`.
-        scan: a path, "-" for standard input, points, or a canonical tensor.
+        scan: a path, "-" for standard input, what `spcli.read` gave, points, or a canonical tensor.
         columns: the file's columns by number or names; None takes the configuration's, or lets the content decide.
         weights: parameters; drawn with seed 0 by default.
         want: what to bring back; by default the output, every rulebook and all counts.
@@ -131,12 +131,14 @@ def run(
     """
     want = want or Want((config.layers[-1].name,), rulebooks=True)
     runs = Runs(config, engine or load_engine("cpu"), want, weights)
-    if isinstance(scan, SparseTensor):
-        return runs.finish(runs.begin(StoredTensor(scan), "the tensor"))
-    if isinstance(scan, PointCloud):
-        return runs.finish(runs.begin(scan, scan.source))
-    named = config.voxelize.columns if config.voxelize else None
-    return runs.finish(runs.begin(read(scan, columns or named).content, scan))
+    if isinstance(scan, str):
+        named = config.voxelize.columns if config.voxelize else None
+        scan = read(scan, columns or named)
+    elif isinstance(scan, SparseTensor):
+        scan = Scan(StoredTensor(scan), "", "the tensor")
+    elif isinstance(scan, PointCloud):
+        scan = Scan(scan, "", scan.source)
+    return runs.finish(runs.begin(scan.content, scan.source))
 
 
 def voxelize_scans(batch: Batch, engine: Engine, spec: VoxelSpec, extras: Extras) -> Iterator[Record]:
@@ -231,13 +233,9 @@ class _Running:
         record = scan_record(self.schema, job, self._device, result.counts, result.frame.sites[0])
         record["weights"] = self._keep.label
         record["layers"] = layer_records(result.network, result.frame)
-        record["warnings"] = self._warnings(scan, result)
+        record["warnings"] = result_warnings(scan, self._spec, result.network, result.frame)
         writes = {kind: self._write(kind, scan, result) for kind in job.outputs}
         return Result(record, writes, scan.digest, dict(result.frame.time_s))
-
-    def _warnings(self, scan: Scan, result: RunResult) -> list[str]:
-        lost = loss_warnings(result.frame.scan, self._spec) if result.frame.scan and self._spec else []
-        return [*scan.content.warnings, *lost, *empty_layers_warning(result.network, result.frame)]
 
     def _write(self, kind: str, scan: Scan, result: RunResult) -> Callable[[Target], None]:
         """How to write one kind of output."""

@@ -85,8 +85,9 @@ def check_existing(jobs: Sequence[Job]) -> None:
         raise UsageError(f"{existing[0]}{others} exists; pass --overwrite or --skip-existing, or choose another -o")
 
 
-def estimated_bytes(job: Job, network: Network | None, layers: Iterable[str] = ()) -> int:
-    """Roughly the bytes a job will write; 0 for standard input, whose size is not known.
+def estimated_bytes(job: Job, network: Network | None) -> int:
+    """Roughly the bytes a job will write, its voxels where there is no network; 0 for standard input, whose size is
+    not known.
 
     Half as many voxels as points and 0.4 of the kernel a rule per output are what dense real scans reach; sites are
     taken to thin out as strides grow.
@@ -100,8 +101,10 @@ def estimated_bytes(job: Job, network: Network | None, layers: Iterable[str] = (
     sites = {slot: voxels * share for slot, share in _site_shares(network).items()}
     by_name = {layer.name: layer for layer in network.layers}
     total = 0.0
-    for name in layers:
-        layer = by_name[name]
+    for kind in job.outputs:
+        if kind.partition(".")[0] != "features":
+            continue
+        layer = by_name[kind.partition(".")[2] or network.program.output]
         total += sites[layer.out_sites] * (SITE_BYTES + FLOAT_BYTES * layer.out_channels)
     if "rulebooks" in job.outputs:
         total += _rule_bytes(network, sites)

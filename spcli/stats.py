@@ -24,7 +24,17 @@ SUMMARY_SCHEMA = "spcli.stats_summary/1"
 FLOAT_BYTES = 4
 RULE_BYTES = 8
 SUMMED = ("pairs", "macs", "dense_macs", "parameters", "bytes")
-AVERAGED = ("in_sites", "out_sites", "in_density", "out_density", "dilation_ratio", "pairs", "macs", "mac_saving")
+AVERAGED = (
+    "in_sites",
+    "out_sites",
+    "in_density",
+    "out_density",
+    "dilation_ratio",
+    "pairs",
+    "macs",
+    "mac_saving",
+    "bytes",
+)
 
 Stats = dict[str, Any]
 

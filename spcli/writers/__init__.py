@@ -6,6 +6,7 @@ from spcli.writers.atomic import replacing, write_text
 from spcli.writers.features import write_features, write_voxels
 from spcli.writers.manifest import MANIFEST, append_manifest, read_manifest
 from spcli.writers.npz import Target, save_npz
+from spcli.writers.points import write_points
 from spcli.writers.rulebooks import write_rulebooks
 from spcli.writers.stats import stats_text, write_stats
 
@@ -26,6 +27,7 @@ __all__ = [
     "save_npz",
     "stats_text",
     "write_features",
+    "write_points",
     "write_rulebooks",
     "write_stats",
     "write_text",

@@ -1,0 +1,173 @@
+"""From options to what the library takes: the list of scans, the configuration, the batch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spcli.cli.console import console
+from spcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from spcli.batch import Batch
+    from spcli.config import Config
+    from spcli.plan import Job
+    from spcli.readers import ScanPath
+    from spcli.records import Record
+
+STDIN = STDOUT = "-"
+BAD_INPUT = 4
+
+Columns = int | tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class BatchChoices:
+    """`batch_options` as given."""
+
+    overwrite: bool
+    skip_existing: bool
+    fail_fast: bool
+    keep_tree: bool
+    compress: bool
+
+    def __post_init__(self) -> None:
+        if self.overwrite and self.skip_existing:
+            raise UsageError("--overwrite and --skip-existing contradict each other; give one of them")
+
+
+def find_inputs(scans: Sequence[str], lists: Sequence[str], nul: bool) -> list[ScanPath]:
+    """The scans that the command line names.
+
+    Raises:
+        UsageError: there are none, or standard input is asked for twice.
+        InputError: a directory or list cannot be read.
+    """
+    from spcli.readers import find_scans
+
+    named = [*scans, *(path for source in lists for path in _listed(source, nul))]
+    if not named:
+        raise UsageError("no scan: name files, directories, - for standard input, or --from-file LIST")
+    if [*named, *lists].count(STDIN) > 1:
+        raise UsageError("standard input (-) is named twice and can be read once")
+    return find_scans(named)
+
+
+def _listed(source: str, nul: bool) -> list[str]:
+    from spcli.readers import read_list
+
+    if source == STDIN:
+        return read_list(sys.stdin.buffer, nul)
+    try:
+        with open(source, "rb") as stream:
+            return read_list(stream, nul)
+    except OSError as error:
+        raise UsageError(f"--from-file {source}: cannot be read ({error.strerror}); check the path") from error
+
+
+def data_stream(scans: Sequence[ScanPath]) -> Any:
+    """Standard output for `-o -`, which carries one npz.
+
+    Raises:
+        UsageError: there are several scans, or standard output is a terminal.
+    """
+    if len(scans) > 1:
+        raise UsageError(f"-o - takes one scan and there are {len(scans)}; give a directory")
+    if sys.stdout is None or sys.stdout.isatty():
+        raise UsageError("-o - writes an npz, which a terminal cannot show; pipe it on, or give a directory")
+    return sys.stdout.buffer
+
+
+def read_configuration(
+    config: str | None, preset: str | None, sets: Sequence[str], columns: Columns, base: str = ""
+) -> Config:
+    """The configuration with everything that overrides it, `--columns` last; says its warnings.
+
+    `base` is the YAML text that stands in where neither a file nor a preset is given.
+
+    Raises:
+        UsageError: both or neither are given, or what is given does not exist.
+        ConfigError: it is wrong.
+    """
+    from spcli.config import load_config, load_preset, read_config
+
+    def load(sets: Sequence[str]) -> Config:
+        if config is not None:
+            return load_config(config, sets)
+        return load_preset(preset, sets) if preset is not None else read_config(base, sets)
+
+    if config is not None and preset is not None:
+        raise UsageError("--config and --preset are both given; give one of them")
+    loaded = load(sets)
+    names = _column_names(loaded, columns)
+    if names is not None:
+        loaded = load([*sets, f"voxelize.columns=[{', '.join(names)}]"])
+    for warning in loaded.warnings:
+        console.warn(warning)
+    return loaded
+
+
+def _column_names(config: Config, columns: Columns) -> Sequence[str] | None:
+    """The names `--columns` gives the file's columns, where they are not the configuration's."""
+    if config.voxelize is None or columns is None:
+        return None
+    have = config.voxelize.columns
+    if isinstance(columns, tuple):
+        return None if columns == have else columns
+    if have is None or len(have) == columns or columns < 3:
+        return None
+    from spcli.readers.columns import default_names
+
+    return default_names(columns)
+
+
+def print_records(records: Iterable[Record], form: str, batch: Batch, to_stderr: bool) -> int:
+    """Print the records of a batch as they come; gives the exit code."""
+    from spcli.cli.record_view import RecordPrinter
+
+    codes = []
+    single = len(batch.jobs) == 1
+    for warning in batch.warnings:
+        console.warn(warning)
+    printer = RecordPrinter(form, single, to_stderr, batch.warnings)
+    iterator: Any = iter(records)
+    with closing(iterator), console.progress(len(batch.jobs)) as advance:
+        for record in iterator:
+            printer.emit(record)
+            advance()
+            if not record["ok"]:
+                codes.append(int(record["error"]["code"]))
+    printer.close()
+    if not codes:
+        return 0
+    return codes[0] if single else BAD_INPUT
+
+
+def check_room(jobs: Sequence[Job], folder: str, estimate: Callable[[Job], int]) -> None:
+    """Before a batch: say how many bytes it will write where that is much, and refuse what the disk cannot hold.
+
+    Raises:
+        UsageError: the disk cannot hold it.
+    """
+    if len(jobs) < 2:
+        return
+    from spcli.plan import GIGABYTE, check_space
+
+    needed = sum(map(estimate, jobs))
+    if needed > GIGABYTE:
+        console.warn(f"{folder}: {len(jobs)} scans will take about {needed / GIGABYTE:.1f} GB")
+    check_space(needed, folder)
+
+
+def check_folder(folder: str) -> None:
+    """The place for results must be a folder, or free to become one.
+
+    Raises:
+        UsageError: it is a file.
+    """
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise UsageError(f"-o {folder}: is a file; give a directory")

@@ -1,0 +1,198 @@
+"""Whether spcli works here: versions, devices, and a small computation checked against plain Python."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spcli import __version__
+from spcli.device import ask_driver
+from spcli.engines import load_engine
+from spcli.engines.base import Engine, Epilogue, LayerParameters, Points, download_voxels
+from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
+from spcli.grid import VoxelSpec
+from spcli.sparse_tensor import SparseTensor, VoxelizedScan
+
+NEEDED = ("numpy", "click", "msgspec", "pyyaml", "safetensors", "tqdm")
+TOLERANCE = 1e-5
+SPEC = VoxelSpec((0.5, 0.5, 0.5), (0, 0, 0, 4, 3, 2))
+SUBM = submanifold_geometry((3, 3, 3), (1, 1, 1))
+STRIDED = regular_geometry((3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1))
+
+Site = tuple[int, ...]
+Rows = dict[Site, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report. `ok` None is information: something optional that is not there."""
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+def checkup(full: bool = False) -> Iterator[Check]:
+    """All checks, one after another; `full` also imports open3d, which takes seconds."""
+    yield Check("spcli", True, f"{__version__}, Python {platform.python_version()}, {sys.executable}")
+    yield _platform()
+    for name in NEEDED:
+        yield _package(name, needed=True)
+    yield _package("torch", needed=False)
+    yield _module("triton")
+    yield _open3d(full)
+    yield _cuda()
+    yield _temporary_folder()
+    yield _guarded("CPU engine", _cpu_engine)
+    yield _guarded("self-test: voxelize", lambda: _same(_engine_voxels(), _plain_voxels(), "voxels"))
+    yield _guarded("self-test: submanifold convolution", lambda: _convolution(SUBM))
+    yield _guarded("self-test: strided convolution", lambda: _convolution(STRIDED))
+
+
+def _platform() -> Check:
+    known = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
+    detail = f"{platform.system()} {platform.machine()}"
+    return Check("platform", known, detail if known else f"{detail}; Linux on x86-64 or aarch64 is needed")
+
+
+def _package(name: str, needed: bool) -> Check:
+    try:
+        return Check(name, True, version(name))
+    except PackageNotFoundError:
+        return Check(name, False if needed else None, "not installed")
+
+
+def _module(name: str) -> Check:
+    return Check(name, True, version(name)) if find_spec(name) else Check(name, None, "not installed")
+
+
+def _open3d(full: bool) -> Check:
+    if find_spec("open3d") is None:
+        return Check("open3d", None, "not installed: .pcd and .ply files cannot be read")
+    if not full:
+        return Check("open3d", True, f"{version('open3d')}, not imported; --full tries it")
+    from spcli.readers.open3d_file import load_open3d
+
+    return _guarded("open3d", lambda: f"{load_open3d().__version__}, imported")
+
+
+def _cuda() -> Check:
+    driver = ask_driver()
+    if driver.trouble:
+        return Check("CUDA", None, driver.trouble)
+    if not driver.present:
+        return Check("CUDA", None, "no driver (libcuda.so.1)")
+    return Check("CUDA", True if driver.devices else None, f"driver, {driver.devices} devices")
+
+
+def _temporary_folder() -> Check:
+    try:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"spcli")
+    except OSError as error:
+        return Check("temporary files", False, str(error))
+    return Check("temporary files", True, tempfile.gettempdir())
+
+
+def _guarded(name: str, work: Callable[[], str]) -> Check:
+    """A check that fails on any exception: what is broken here may break in any way."""
+    try:
+        return Check(name, True, work())
+    except Exception as error:
+        return Check(name, False, f"{type(error).__name__}: {error}")
+
+
+def _cpu_engine() -> str:
+    load_engine("cpu")
+    from spcli.engines.cpu import describe
+
+    facts = describe()
+    return f"{facts['isa']}, {facts['threads']} threads"
+
+
+# The self-test: 60 points in a room of 8 x 6 x 4 cells, two channels.
+
+
+def _points() -> NDArray[np.float32]:
+    draw = np.random.Generator(np.random.PCG64(0))
+    low, high = np.array([-0.2, 0, 0, 0]), np.array([4.2, 3, 2, 1])
+    return draw.uniform(low, high, (60, 4)).astype(np.float32)
+
+
+def _engine_scan(engine: Engine) -> VoxelizedScan:
+    points = Points(_points(), (0, 1, 2), (2, 3))
+    return download_voxels(engine, engine.voxelize(points, SPEC))
+
+
+def _engine_voxels() -> Rows:
+    return _rows(_engine_scan(load_engine("cpu")).tensor)
+
+
+def _rows(tensor: SparseTensor) -> Rows:
+    sites = map(tuple, tensor.indices.tolist())
+    return dict(zip(sites, tensor.features.astype(np.float64), strict=True))
+
+
+def _plain_voxels() -> Rows:
+    """The definition: floor of a float32 division, means over the points of each cell."""
+    cells: dict[Site, list[NDArray[np.float32]]] = {}
+    for point in _points():
+        x, y, z = (int(np.floor(value / np.float32(0.5))) for value in point[:3])
+        if 0 <= x < 8 and 0 <= y < 6 and 0 <= z < 4:
+            cells.setdefault((0, z, y, x), []).append(point[2:])
+    return {site: np.mean(np.array(points, np.float64), axis=0) for site, points in sorted(cells.items())}
+
+
+def _convolution(geometry: ConvGeometry) -> str:
+    weight = np.random.Generator(np.random.PCG64(1)).uniform(-1, 1, (3, 3, 3, 3, 2)).astype(np.float32)
+    engine = load_engine("cpu")
+    tensor = _engine_scan(engine).tensor
+    kernel_map = engine.build(engine.sites(tensor.indices, tensor.spatial_shape, 1), geometry)
+    packed = engine.pack(LayerParameters(weight))
+    rows = engine.download(engine.convolve(engine.upload(tensor.features), kernel_map, packed, Epilogue()))
+    shape = geometry.out_spatial_shape(tensor.spatial_shape)
+    found = SparseTensor(rows, engine.indices(kernel_map.outputs), shape)
+    return _same(_rows(found), _plain_convolution(_plain_voxels(), weight.astype(np.float64), geometry), "outputs")
+
+
+def _plain_convolution(inputs: Rows, weight: NDArray[np.float64], geometry: ConvGeometry) -> Rows:
+    """The pair equation over every output site of the grid and every tap."""
+    outputs: Rows = {}
+    for out in product(*(range(size) for size in geometry.out_spatial_shape((4, 6, 8)))):
+        for k in product(*(range(size) for size in geometry.kernel_size)):
+            window = zip(out, k, geometry.stride, geometry.padding, geometry.dilation, strict=True)
+            source = (0, *(s * o - p + d * t for o, t, s, p, d in window))
+            if source in inputs and (not geometry.submanifold or (0, *out) in inputs):
+                term: NDArray[np.float64] = weight[:, k[0], k[1], k[2]] @ inputs[source]
+                outputs[(0, *out)] = outputs.get((0, *out), 0) + term
+    return outputs
+
+
+def _same(found: Rows, expected: Rows, what: str) -> str:
+    """A sentence on their agreement.
+
+    Raises:
+        ArithmeticError: they differ.
+    """
+    if list(found) != sorted(expected):
+        raise ArithmeticError(f"{len(found)} {what} where {len(expected)} are right, or in another order")
+    worst = max(float(np.abs(found[site] - expected[site]).max()) for site in expected)
+    if not worst <= TOLERANCE:
+        raise ArithmeticError(f"{what} differ by {worst:.2g}")
+    return f"{len(found)} {what}, largest difference {worst:.1e}"
+
+
+def report(checks: list[Check]) -> dict[str, Any]:
+    """The `spcli.doctor/1` object."""
+    listed = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
+    return {"schema": "spcli.doctor/1", "ok": all(check.ok is not False for check in checks), "checks": listed}
