@@ -57,15 +57,18 @@ def assert_same_rules(rulebook: Rulebook, expected: oracle.Rules) -> None:
     assert rulebook.pair_splits.dtype == np.int64
 
 
-def assert_close(actual: np.ndarray, expected: np.ndarray, magnitude: np.ndarray | None = None) -> None:
-    """float32 results against float64 ones: within 2e-6 of the sum of absolute terms (`magnitude`) element by element,
-    or, where that is not known, within 1e-5 of the array's root mean square."""
+def assert_close(actual: np.ndarray, expected: np.ndarray, magnitude: np.ndarray | float) -> None:
+    """float32 results against float64 ones: within 2e-6 of `magnitude`, the sum of absolute terms of each element."""
     assert actual.dtype == np.float32
     assert actual.shape == expected.shape
-    if magnitude is None:
-        magnitude = 5 * np.sqrt(np.mean(expected**2)) + np.abs(expected) if expected.size else expected
     wrong = np.abs(actual - expected) > 2e-6 * magnitude + 1e-30
     assert not wrong.any(), f"{wrong.sum()} of {wrong.size}: {actual[wrong][:4]} should be {expected[wrong][:4]}"
+
+
+def magnitude_through(values: list[np.ndarray], slot: int) -> float:
+    """Ten times the largest root mean square of a chain's values up to a slot: what rounding errors are relative to
+    where terms may have cancelled in any layer before."""
+    return 10 * max(float(np.sqrt(np.mean(value**2))) if value.size else 0.0 for value in values[: slot + 1])
 
 
 @cache

@@ -54,7 +54,7 @@ class ProgramBuilder:
     maps: list[tuple[int, int, ConvGeometry]] = field(default_factory=list)
     keys: dict[int, list[str]] = field(default_factory=dict)
     layers: dict[str, int] = field(default_factory=dict)
-    parameters: dict[str, LayerParameters] = field(default_factory=dict)
+    parameters: dict[str, LayerParameters] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.values.append(Value(0, self.channels))

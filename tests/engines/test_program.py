@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 import oracle
-from contract import assert_close, assert_same_rules, scene, tuples
+from contract import assert_close, assert_same_rules, magnitude_through, scene, tuples
 from fences import Fences
 from programs import ACTIVATIONS, Evaluation, ProgramBuilder, evaluate, programs
 from spcli.engines.base import Frame, Points, Want
@@ -77,7 +77,7 @@ def assert_output(output: SparseTensor, value: Any, slot: int, expected: Evaluat
     assert output.spatial_shape == expected.shapes[value.sites]
     assert output.batch_size == batch_size
     assert output.indices.dtype == np.int32
-    assert_close(output.features, expected.values[slot])
+    assert_close(output.features, expected.values[slot], magnitude_through(expected.values, slot))
 
 
 @examples(150)
@@ -295,4 +295,4 @@ def test_channels_may_be_left_to_the_height_of_the_scan(engine: Any) -> None:
         assert frame.shapes[0] == voxels.spatial_shape
         output = frame.outputs[program.output]
         assert output.features.shape[1] == 3 * voxels.spatial_shape[0]
-        assert_close(output.features, expected.values[-1])
+        assert_close(output.features, expected.values[-1], magnitude_through(expected.values, len(expected.values)))

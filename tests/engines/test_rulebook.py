@@ -143,7 +143,7 @@ FAR_SHAPES = ((201, 4000, 4000), (41, 1600, 1408), (2000, 60_000, 70_000), (2**3
 
 
 @pytest.mark.parametrize("shape", FAR_SHAPES)
-@pytest.mark.parametrize("name", ["subm 3", "k3 s2 p1", "k2 s2", "transposed k2 s2"])
+@pytest.mark.parametrize("name", ["subm 3", "subm 5", "subm 3 dilation 2", "k3 s2 p1", "k2 s2", "transposed k2 s2"])
 def test_grids_of_more_cells_than_an_int32_counts(engine: Any, shape: tuple[int, ...], name: str) -> None:
     """Sites at both ends of the grid and in a clump at its far corner, in two scans."""
     geometry = SCENES[name]

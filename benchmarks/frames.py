@@ -1,0 +1,106 @@
+"""Voxelization, rulebooks, convolution and whole network of one workload, with the features checked first."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from contest import Entry, Worker, rounds
+from reference64 import output64, relative_l2
+from spcli.engines.cpu.library import cpu_flags
+from spcli.weights import fold
+from workload import Workload, macs, prepare
+
+# What the features of a configuration may differ from a float64 evaluation by, and from spconv's.
+BACKBONE_ERROR, UNET_ERROR, PEER_ERROR = 2e-6, 5e-6, 1e-5
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison of features, relative L2."""
+
+    what: str
+    error: float
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is within what is allowed."""
+        return self.error <= self.allowed
+
+
+@dataclass(frozen=True)
+class FrameReport:
+    """What one workload gave.
+
+    Attributes:
+        name: configuration and scan.
+        voxels, outputs: active sites in and out.
+        gmac: exact multiply-adds in billions.
+        checks: comparisons of features.
+        medians: seconds by contestant and stage.
+        absent: contestants that could not take part, with the reason.
+    """
+
+    name: str
+    voxels: int
+    outputs: int
+    gmac: float
+    checks: list[Check]
+    medians: dict[str, dict[str, float]]
+    absent: list[str]
+
+
+def entries() -> list[Entry]:
+    """spcli on one and on all threads, its AVX2 build, and the peers."""
+    threads = len(os.sched_getaffinity(0))
+    found = [Entry("spcli 1T", "ours"), Entry(f"spcli {threads}T", "ours", threads)]
+    if "avx512bw" in cpu_flags():
+        found.append(Entry(f"spcli AVX2 {threads}T", "ours", threads, {"SPCLI_ISA": "v3"}))
+    floors = [Entry(f"floor {n}T", "floor", n) for n in (1, threads)]
+    return [*found, Entry("spconv 1T", "peer_spconv"), *floors]
+
+
+def frame_report(workload: Workload, count: int) -> FrameReport:
+    """Check, then time."""
+    frame = prepare(workload)
+    network, tensor = workload.network, workload.tensor
+    ours = frame.outputs[workload.output]
+    expected = output64(network, fold(network, workload.parameters), frame, tensor)
+    allowed = UNET_ERROR if "unet" in workload.config else BACKBONE_ERROR
+    checks = [Check("spcli against float64", relative_l2(ours.features, expected), allowed)]
+    with ExitStack() as stack:
+        workers = [_start(stack, entry, workload) for entry in _wanted(workload)]
+        absent = [worker.refusal for worker in workers if worker.refusal]
+        present = [worker for worker in workers if not worker.refusal]
+        for worker in present:
+            if worker.entry.module == "peer_spconv":
+                indices, features = _sorted_output(worker)
+                np.testing.assert_array_equal(indices, ours.indices)
+                checks.append(Check("spconv against float64", relative_l2(features, expected), PEER_ERROR))
+                checks.append(Check("spcli against spconv", relative_l2(ours.features, features), PEER_ERROR))
+        medians = rounds(present, count)
+    layers = workload.layers
+    return FrameReport(
+        workload.name, len(tensor.indices), len(ours.indices), macs(layers) / 1e9, checks, medians, absent
+    )
+
+
+def _wanted(workload: Workload) -> list[Entry]:
+    """The numpy voxelizer knows fixed ranges only."""
+    fixed = "second" in workload.config
+    return [*entries(), Entry("numpy 1T", "peer_numpy")] if fixed else entries()
+
+
+def _start(stack: ExitStack, entry: Entry, workload: Workload) -> Worker:
+    return stack.enter_context(Worker(entry, workload.config, workload.scan, workload.folder))
+
+
+def _sorted_output(worker: Worker) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(worker.ask("output")["path"], allow_pickle=False) as file:
+        indices, features = file["indices"], file["features"]
+    order = np.lexsort(indices.T[::-1])
+    return indices[order], features[order]

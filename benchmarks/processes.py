@@ -1,0 +1,75 @@
+"""Whole commands: wall time and peak memory of each, started in turn."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line, and its environment beside ours."""
+
+    label: str
+    arguments: list[str]
+    environ: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Medians over the rounds."""
+
+    seconds: float
+    peak_mb: float
+
+
+def spcli_command() -> list[str]:
+    """The console script beside this Python, else the module."""
+    script = Path(sys.executable).with_name("spcli")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "spcli"]
+
+
+def measure(commands: list[Command], rounds: int) -> dict[str, Measured]:
+    """Every command `rounds` times in rotating order, after one start that fills caches.
+
+    Raises:
+        RuntimeError: a command failed; carries what it said.
+    """
+    taken: dict[str, list[dict[str, float]]] = {command.label: [] for command in commands}
+    for number in range(rounds + 1):
+        turn = number % len(commands)
+        for command in commands[turn:] + commands[:turn]:
+            answer = _launch(command)
+            if number:
+                taken[command.label].append(answer)
+    return {
+        label: Measured(*(statistics.median(a[key] for a in answers) for key in ("seconds", "peak_mb")))
+        for label, answers in taken.items()
+    }
+
+
+def works(command: Command) -> str | None:
+    """Why a command cannot be measured (the last line it says), None where it can."""
+    try:
+        _launch(command)
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+def _launch(command: Command) -> dict[str, float]:
+    launcher = [sys.executable, "-I", "-S", str(HERE / "launch.py"), *command.arguments]
+    done = subprocess.run(launcher, env=os.environ | command.environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command.label} cannot be started: {done.stderr.strip().splitlines()[-1:]}")
+    answer: dict[str, float] = json.loads(done.stdout)
+    if answer["status"]:
+        raise RuntimeError(f"{command.label} ended with status {answer['status']:.0f}: {done.stderr.strip()[-300:]}")
+    return answer

@@ -1,0 +1,79 @@
+"""Side-by-side timings of spcli and its peers: `make bench`, or `python benchmarks/run.py [--write] [--rounds N]`.
+
+Every contestant is a process of its own and they take turns, so that a busy moment of the machine strikes all alike;
+medians are printed, with the ratio to the peer. Before anything is timed the features are compared: with a float64
+evaluation over the same rulebooks and with spconv's, at the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from frames import FrameReport, frame_report
+from machine import describe_machine, load_average
+from report import Report
+from whole import WholeReport, process_report, start_up_report
+from workload import ROOT, Workload
+
+SCANS = ("kitti_000000_full.bin", "kitti_000008_front.bin")
+SAMPLE = ROOT / "sample_data" / "street_000.bin"
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def scans() -> list[Path]:
+    """The real scans where they are, else the repository's own."""
+    real = [ROOT.parent / "shared" / "data" / name for name in SCANS]
+    return [path for path in real if path.exists()] or [SAMPLE]
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="rounds a median is taken over (default 9)")
+    parser.add_argument("--only", choices=("frames", "process", "startup"), help="one part of the benchmark")
+    parser.add_argument("--scan", type=Path, action="append", help="time this scan instead (can be given again)")
+    parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.name}")
+    return parser.parse_args()
+
+
+def frames(rounds: int, chosen: list[Path], folder: Path) -> list[FrameReport]:
+    """SECOND on every scan, and the U-Net on the first."""
+    second, unet = (str(ROOT / "configs" / name) for name in ("second-kitti.yaml", "minkunet-semantickitti.yaml"))
+    workloads = [Workload(second, str(scan), folder / f"second{n}") for n, scan in enumerate(chosen)]
+    workloads.append(Workload(unet, str(chosen[0]), folder / "unet"))
+    return [frame_report(workload, rounds) for workload in workloads]
+
+
+def processes(rounds: int, chosen: list[Path], folder: Path) -> list[WholeReport]:
+    """The whole command on every scan."""
+    return [process_report(scan, folder, rounds) for scan in chosen]
+
+
+def main() -> int:
+    """Measure, print, and write where asked; 7 where a check of the features failed."""
+    given = arguments()
+    chosen = given.scan or scans()
+    report = Report()
+    report.machine(describe_machine(), load_average(), given.rounds)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if given.only in (None, "frames"):
+            for frame in frames(given.rounds, chosen, folder):
+                report.frame(frame)
+        if given.only in (None, "process"):
+            for whole in processes(given.rounds, chosen, folder):
+                report.whole(whole)
+        if given.only in (None, "startup"):
+            report.whole(start_up_report(max(given.rounds, 15)))
+    report.close(load_average())
+    if given.write:
+        RESULTS.write_text(report.markdown(), encoding="utf-8")
+        print(f"written: {RESULTS.relative_to(ROOT)}", file=sys.stderr)
+    return 7 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
