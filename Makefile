@@ -50,6 +50,7 @@ $(VENV)/spcli.stamp: $(COMPILED)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'Installing spcli and its dependencies into $(VENV); the first time takes a minute or two.' >&2
 	$(INSTALL) .
+	$(BIN)/python -m compileall -q spcli
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/spcli.stamp

@@ -10,8 +10,9 @@ Shapes are not part of a program: sites carry their shape at run time, so one pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from spcli.geometry import ConvGeometry
 from spcli.grid import VoxelSpec
@@ -19,8 +20,7 @@ from spcli.grid import VoxelSpec
 ActivationKind = Literal["none", "relu", "leaky_relu", "gelu"]
 
 
-@dataclass(frozen=True)
-class Activation:
+class Activation(Struct, frozen=True):
     """A pointwise function; `slope` is that of LeakyReLU below zero. GELU is the exact one, with erf."""
 
     kind: ActivationKind = "none"
@@ -30,8 +30,7 @@ class Activation:
 NO_ACTIVATION = Activation()
 
 
-@dataclass(frozen=True)
-class BuildMap:
+class BuildMap(Struct, frozen=True):
     """Build map slot `map` from sites slot `sites`; the output sites become slot `outputs` (`sites` itself where the
     geometry is submanifold)."""
 
@@ -41,24 +40,21 @@ class BuildMap:
     outputs: int
 
 
-@dataclass(frozen=True)
-class InvertMap:
+class InvertMap(Struct, frozen=True):
     """Map slot `map` is map slot `source` with its ends swapped: same taps, outputs at the source's input sites."""
 
     source: int
     map: int
 
 
-@dataclass(frozen=True)
-class FlattenSites:
+class FlattenSites(Struct, frozen=True):
     """Sites slot `outputs` are the 2-D sites (batch, y, x) that have at least one active z in sites slot `sites`."""
 
     sites: int
     outputs: int
 
 
-@dataclass(frozen=True)
-class GlobalSites:
+class GlobalSites(Struct, frozen=True):
     """Sites slot `outputs` has one row a scan of the batch: indices `[B, 1]`, no spatial axis."""
 
     sites: int
@@ -68,8 +64,7 @@ class GlobalSites:
 IndexOp = BuildMap | InvertMap | FlattenSites | GlobalSites
 
 
-@dataclass(frozen=True)
-class Convolve:
+class Convolve(Struct, frozen=True):
     """`output = activation(conv(input) + shift + add)` with the folded parameters of layer `parameters`.
 
     `map` None is the pointwise product of a Linear layer (kernel volume 1, no rules). `add` is a value slot.
@@ -83,8 +78,7 @@ class Convolve:
     activation: Activation = NO_ACTIVATION
 
 
-@dataclass(frozen=True)
-class Pool:
+class Pool(Struct, frozen=True):
     """Maximum or mean over the active input sites of each output's window."""
 
     map: int
@@ -93,8 +87,7 @@ class Pool:
     reduce: Literal["max", "mean"]
 
 
-@dataclass(frozen=True)
-class GlobalPool:
+class GlobalPool(Struct, frozen=True):
     """Maximum or mean over all sites of each scan in the batch; a scan without sites gives zeros."""
 
     input: int
@@ -102,16 +95,14 @@ class GlobalPool:
     reduce: Literal["max", "mean"]
 
 
-@dataclass(frozen=True)
-class Concat:
+class Concat(Struct, frozen=True):
     """Channels of `inputs` side by side; all lie over the same sites slot."""
 
     inputs: tuple[int, ...]
     output: int
 
 
-@dataclass(frozen=True)
-class Add:
+class Add(Struct, frozen=True):
     """Sum of `inputs`, from the first to the last, then the activation."""
 
     inputs: tuple[int, ...]
@@ -119,8 +110,7 @@ class Add:
     activation: Activation = NO_ACTIVATION
 
 
-@dataclass(frozen=True)
-class LayerNorm:
+class LayerNorm(Struct, frozen=True):
     """`activation(layer_norm(input) + add)` over the channels of each row, biased variance, with the norm weight and
     bias of layer `parameters`."""
 
@@ -132,24 +122,21 @@ class LayerNorm:
     activation: Activation = NO_ACTIVATION
 
 
-@dataclass(frozen=True)
-class ChannelReduction:
+class ChannelReduction(Struct, frozen=True):
     """Sums neighbouring channels: `[N, C]` seen as `[N, C_out, C / C_out]`, summed over the last axis."""
 
     input: int
     output: int
 
 
-@dataclass(frozen=True)
-class HeightCompression:
+class HeightCompression(Struct, frozen=True):
     """`[N, C]` over 3-D sites to `[M, C * Z]` over their flattened sites, channel `c * Z + z`; absent cells are 0."""
 
     input: int
     output: int
 
 
-@dataclass(frozen=True)
-class ToDense:
+class ToDense(Struct, frozen=True):
     """A dense float32 `[B, C, Z, Y, X]` (2-D: `[B, C, Y, X]`), zero where no site is active. Only ever an output."""
 
     input: int
@@ -159,8 +146,7 @@ class ToDense:
 ValueOp = Convolve | Pool | GlobalPool | Concat | Add | LayerNorm | ChannelReduction | HeightCompression | ToDense
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(Struct, frozen=True):
     """What a value slot holds: `channels` columns over sites slot `sites`, dense instead of rows for ToDense.
 
     `channels` 0 means that the height of the grid decides (HeightCompression over a data-dependent shape).
@@ -171,8 +157,7 @@ class Value:
     dense: bool = False
 
 
-@dataclass(frozen=True)
-class KeyedMap:
+class KeyedMap(Struct, frozen=True):
     """A rulebook users can name: its `indice_key` (or layer name), its map slot, and the layers that use it."""
 
     key: str
@@ -180,8 +165,7 @@ class KeyedMap:
     layers: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(Struct, frozen=True):
     """A lowered network.
 
     Attributes:

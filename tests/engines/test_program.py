@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -262,7 +263,7 @@ def test_a_program_may_begin_with_points(engine: Any) -> None:
     tensor = SparseTensor(voxels.features, np.array(voxels.sites, np.int32), voxels.spatial_shape)
     builder = u_net(tensor)
     program = builder.program()
-    with_points = type(program)(**(vars(program) | {"voxelize": spec}))
+    with_points = msgspec.structs.replace(program, voxelize=spec)
     runner = engine.compile(with_points, builder.parameters, everything(builder))
     frame = runner.result(runner.submit(points))
     same = runner.result(runner.submit(tensor))
@@ -284,7 +285,7 @@ def test_channels_may_be_left_to_the_height_of_the_scan(engine: Any) -> None:
     builder.height_compression(builder.convolve(builder.build_map(0, CUBE3), 0, 3))
     program = builder.program()
     unknown = (*program.values[:-1], type(program.values[-1])(program.values[-1].sites, 0))
-    program = type(program)(**(vars(program) | {"voxelize": spec, "values": unknown}))
+    program = msgspec.structs.replace(program, voxelize=spec, values=unknown)
     runner = engine.compile(program, builder.parameters, Want(layers=(program.output,)))
     for scale in (1.0, 0.5, 1.0):
         points = Points(values * np.array([1, 1, scale, 1], np.float32), (0, 1, 2), (0, 1, 2, 3))
