@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct, structs
 
 from spcli.errors import InputError, SpcliError
 from spcli.plan import Job, paths
@@ -22,8 +23,7 @@ Step = Callable[[Callable[[Given], Made], Iterable[Given]], Iterator[Made]]
 READ_AHEAD = 2
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """Scans, and what becomes of their results.
 
     Attributes:
@@ -40,15 +40,14 @@ class Batch:
     jobs: tuple[Job, ...]
     folder: str | None = None
     config: str = ""
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = {}
     columns: Columns = None
     skip_existing: bool = False
     fail_fast: bool = False
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(Struct, frozen=True):
     """What one scan gave: its record, still without `outputs` written, and how to write each kind of output."""
 
     record: Record
@@ -70,15 +69,13 @@ class Work(Protocol):
         """Wait for the engine and describe the result."""
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Stands in for the result of a scan that went wrong."""
 
     error: SpcliError
 
 
-@dataclass(frozen=True)
-class _Read:
+class _Read(Struct, frozen=True):
     scan: Scan
     seconds: float
 
@@ -136,7 +133,7 @@ def _finish(work: Work, job: Job, given: _Read | Failure, begun: Any) -> tuple[J
         return job, begun
     result = _attempt(job, lambda: work.finish(begun))
     if isinstance(result, Result):
-        return job, replace(result, time_s={"read": given.seconds, **result.time_s})
+        return job, structs.replace(result, time_s={"read": given.seconds, **result.time_s})
     return job, result
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from spcli.engines import ENGINES, load_engine
 from spcli.engines.base import Engine
@@ -14,8 +15,7 @@ NO_DEVICE, STUB_LIBRARY = 100, 34
 Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class CudaDriver:
+class CudaDriver(Struct, frozen=True):
     """What libcuda says: how many devices there are, and what is wrong with them if something is."""
 
     present: bool

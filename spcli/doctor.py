@@ -6,13 +6,13 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from spcli import __version__
@@ -33,8 +33,7 @@ Site = tuple[int, ...]
 Rows = dict[Site, NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(Struct, frozen=True):
     """One line of the report. `ok` None is information: something optional that is not there."""
 
     name: str

@@ -5,10 +5,10 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from spcli.errors import InputError, UsageError
@@ -25,8 +25,7 @@ Site = tuple[int, ...]
 """One integer is a row; D integers are a site of any batch, 1 + D a site and its batch."""
 
 
-@dataclass(frozen=True)
-class KeyedRulebook:
+class KeyedRulebook(Struct, frozen=True):
     """A rulebook, the key it is known by, and the layers that use it."""
 
     key: str
@@ -34,8 +33,7 @@ class KeyedRulebook:
     rulebook: Rulebook
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(Struct, frozen=True):
     """Which rules to show; None and the empty tuple mean all.
 
     Attributes:
@@ -54,8 +52,7 @@ class Query:
     limit: int | None = None
 
 
-@dataclass(frozen=True)
-class RuleChunk:
+class RuleChunk(Struct, frozen=True):
     """Some rules of one rulebook, in canonical order.
 
     Attributes:
@@ -304,8 +301,7 @@ def _chunk(keyed: KeyedRulebook, positions: NDArray[np.int64]) -> RuleChunk:
     )
 
 
-@dataclass(frozen=True)
-class TableChunk:
+class TableChunk(Struct, frozen=True):
     """Some entries of one hash table: a site is the key and its row the value.
 
     Attributes:

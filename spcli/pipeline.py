@@ -7,10 +7,11 @@ a record a scan, in order, and go on after a scan that cannot be used.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from spcli.batch import Batch, Result, process
 from spcli.engines import load_engine
@@ -46,8 +47,7 @@ if TYPE_CHECKING:
 DRAWN = Weights()
 
 
-@dataclass(frozen=True)
-class Extras:
+class Extras(Struct, frozen=True):
     """What `voxelize_scans` adds to a file of voxels, and whether it deflates it."""
 
     point_map: bool = False
@@ -55,8 +55,7 @@ class Extras:
     compress: bool = False
 
 
-@dataclass(frozen=True)
-class Keep:
+class Keep(Struct, frozen=True):
     """The parameters of `run_scans`, and how it stores features.
 
     Attributes:
@@ -235,7 +234,7 @@ class _Running:
         record["layers"] = layer_records(result.network, result.frame)
         record["warnings"] = result_warnings(scan, self._spec, result.network, result.frame)
         writes = {kind: self._write(kind, scan, result) for kind in job.outputs}
-        return Result(record, writes, scan.digest, dict(result.frame.time_s))
+        return Result(record, writes, scan.digest, result.time_s)
 
     def _write(self, kind: str, scan: Scan, result: RunResult) -> Callable[[Target], None]:
         """How to write one kind of output."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from spcli.errors import UsageError
 from spcli.geometry import ConvGeometry
@@ -22,12 +23,11 @@ RULE_BYTES = 8
 FLOAT_BYTES = 4
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Struct, frozen=True):
     """One scan and where its results go, by kind; features of layer L that are written besides are `features.L`."""
 
     scan: ScanPath
-    outputs: dict[str, Target] = field(default_factory=dict)
+    outputs: dict[str, Target] = {}
 
 
 def plan_jobs(scans: Iterable[ScanPath], folder: str, kinds: Sequence[str], keep_tree: bool = False) -> list[Job]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from spcli.engines.base import Engine, Frame, Runner, Want
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, NDArray[np.float32]]
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(Struct, frozen=True):
     """Where a network's parameters come from.
 
     Attributes:
@@ -45,8 +44,7 @@ class Weights:
             raise CheckpointError(f"{self.path}: cannot be read ({error.strerror}); check --weights") from error
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A network and the runner that carries it out."""
 
     network: Network

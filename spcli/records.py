@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from spcli import __version__
@@ -17,7 +16,7 @@ from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelGrid, VoxelSpe
 from spcli.network import LayerInfo, Network
 from spcli.plan import Job, site_strides
 from spcli.readers import Scan, StoredTensor
-from spcli.stats import layer_pairs
+from spcli.stats import layer_pairs, point_counts
 
 Record = dict[str, Any]
 
@@ -36,7 +35,7 @@ def scan_record(schema: str, job: Job, device: str, counts: ScanCounts | None, v
         "device": device,
         "voxels": voxels,
         "max_points_in_a_voxel": counts.voxels.max_points_in_a_voxel if counts else None,
-        "points": asdict(counts.points) if counts else None,
+        "points": point_counts(counts) if counts else None,
         "outputs": {kind: target if isinstance(target, str) else "-" for kind, target in job.outputs.items()},
     }
 
@@ -139,7 +138,7 @@ def voxels_meta(scan: Scan, spec: VoxelSpec, grid: VoxelGrid, counts: ScanCounts
         "point_cloud_range": list(spec.point_cloud_range or _extent(grid)),
         "stride": [1, 1, 1],
         "reduce": spec.reduce,
-        "points": asdict(counts.points),
+        "points": point_counts(counts),
         "max_points_in_a_voxel": counts.voxels.max_points_in_a_voxel,
     }
 

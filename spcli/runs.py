@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct, structs
 
 from spcli.engines.base import Engine, Frame, Points, Runner, Want
 from spcli.errors import ConfigError, InputError, Problem
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from spcli.config import Config
 
 
-@dataclass(frozen=True)
-class RunResult:
+class RunResult(Struct, frozen=True):
     """What a network made of one scan.
 
     Attributes:
@@ -34,12 +32,14 @@ class RunResult:
         frame: everything the engine brought back.
         counts: where the points went; None for a tensor that does not tell.
         batch_size: scans in the input.
+        time_s: seconds by phase.
     """
 
     network: Network
     frame: Frame
     counts: ScanCounts | None
     batch_size: int
+    time_s: dict[str, float]
 
     @property
     def features(self) -> SparseTensor:
@@ -51,7 +51,7 @@ class RunResult:
         """The rules by key."""
         return self.frame.rulebooks
 
-    @cached_property
+    @property
     def stats(self) -> dict[str, Any]:
         """The `spcli.stats/1` object."""
         from spcli.stats import scan_stats
@@ -59,8 +59,7 @@ class RunResult:
         return scan_stats(self.network, self.frame, self.counts, self.batch_size)
 
 
-@dataclass(frozen=True)
-class Begun:
+class Begun(Struct, frozen=True):
     """A scan that is in the engine."""
 
     network: Network
@@ -102,7 +101,7 @@ class Runs:
         # A fixed range makes a network for one shape, which the tensor was just found to have.
         shape = tensor.spatial_shape if spec is None or spec.point_cloud_range is None else None
         begun = self._submit(tensor, tensor.features.shape[1], shape)
-        return replace(begun, counts=stored_counts(stored), batch_size=tensor.batch_size)
+        return structs.replace(begun, counts=stored_counts(stored), batch_size=tensor.batch_size)
 
     def _submit(self, scan: Points | SparseTensor, channels: int, shape: tuple[int, ...] | None) -> Begun:
         started = perf_counter()
@@ -113,9 +112,9 @@ class Runs:
     def finish(self, begun: Begun) -> RunResult:
         """Wait for the engine."""
         frame = begun.runner.result(begun.ticket)
-        frame = replace(frame, time_s={"prepare": begun.prepare_s, **frame.time_s})
         network = self._workshop.resolved(begun.network, frame)
-        return RunResult(network, frame, frame.scan or begun.counts, begun.batch_size)
+        time_s = {"prepare": begun.prepare_s, **frame.time_s}
+        return RunResult(network, frame, frame.scan or begun.counts, begun.batch_size, time_s)
 
 
 def check_tensor(stored: StoredTensor, spec: VoxelSpec | None, source: str) -> None:

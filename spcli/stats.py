@@ -6,7 +6,6 @@ Pure functions of a network and a frame; nothing here knows time, files or devic
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ SCHEMA = "spcli.stats/1"
 SUMMARY_SCHEMA = "spcli.stats_summary/1"
 FLOAT_BYTES = 4
 RULE_BYTES = 8
+POINT_COUNTS = ("read", "in_range", "nonfinite", "out_of_range", "over_max_points", "over_max_voxels")
 SUMMED = ("pairs", "macs", "dense_macs", "parameters", "bytes")
 AVERAGED = (
     "in_sites",
@@ -59,7 +59,7 @@ def scan_stats(network: Network, frame: Frame, scan: ScanCounts | None = None, b
         "schema": SCHEMA,
         "batch_size": batch_size,
         "spatial_shape": list(frame.shapes[0]),
-        "points": asdict(counts.points) if counts else None,
+        "points": point_counts(counts) if counts else None,
         "voxels": {
             "active": frame.sites[0],
             "density": _ratio(frame.sites[0], batch_size * prod(frame.shapes[0])),
@@ -68,6 +68,11 @@ def scan_stats(network: Network, frame: Frame, scan: ScanCounts | None = None, b
         "layers": layers,
         "totals": _totals(layers),
     }
+
+
+def point_counts(counts: ScanCounts) -> dict[str, int]:
+    """Where the points of a scan went, by the names of CONTRACT section 4."""
+    return {name: getattr(counts.points, name) for name in POINT_COUNTS}
 
 
 def _layer_stats(layer: LayerInfo, frame: Frame, batch_size: int) -> Stats:

@@ -6,8 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from spcli.cli.console import console
 from spcli.errors import UsageError
@@ -25,8 +26,7 @@ BAD_INPUT = 4
 Columns = int | tuple[str, ...] | None
 
 
-@dataclass(frozen=True)
-class BatchChoices:
+class BatchChoices(Struct, frozen=True):
     """`batch_options` as given."""
 
     overwrite: bool

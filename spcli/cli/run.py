@@ -77,7 +77,7 @@ def command(scans: tuple[str, ...], lists: tuple[str, ...], nul: bool, output: s
     """
     from spcli.cli.render import default_format
 
-    choices = BatchChoices(**{name: options[name] for name in BatchChoices.__dataclass_fields__})
+    choices = BatchChoices(**{name: options[name] for name in BatchChoices.__struct_fields__})
     if options["config"] is None and options["preset"] is None:
         raise UsageError("no network: give --config FILE or --preset NAME (spcli config init shows one)")
     config = read_configuration(options["config"], options["preset"], options["sets"], options["columns"])

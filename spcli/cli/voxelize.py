@@ -73,7 +73,7 @@ def command(scans: tuple[str, ...], lists: tuple[str, ...], nul: bool, output: s
     from spcli.device import choose_engine
     from spcli.pipeline import Extras, voxelize_scans
 
-    choices = BatchChoices(**{name: options[name] for name in BatchChoices.__dataclass_fields__})
+    choices = BatchChoices(**{name: options[name] for name in BatchChoices.__struct_fields__})
     config = _configuration(options)
     spec = config.voxelize
     if spec is None:

@@ -11,10 +11,10 @@ import io
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from spcli.writers.atomic import replacing
@@ -28,8 +28,7 @@ MIDNIGHT, FIRST_DAY = 0, 0x21
 DEFLATE_LEVEL = 6
 
 
-@dataclass(frozen=True)
-class _Member:
+class _Member(Struct, frozen=True):
     """One `.npy` inside the archive, as its central directory entry needs it."""
 
     name: bytes
