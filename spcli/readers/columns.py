@@ -69,8 +69,9 @@ def check_wanted(wanted: Columns) -> None:
 def measure_steps(values: NDArray[np.float32], count: int) -> Steps:
     """The steps of `values` `[n]` read as `count` columns.
 
-    No-returns at (0, 0, 0), repeated points and non-finite ones make no step. A long file is sampled evenly; where
-    the sample holds too few steps, as in organised clouds that are mostly no-returns, all of it is measured.
+    No-returns at (0, 0, 0), repeated points and non-finite ones make no step; only where all points are the same one
+    are the steps 0. A long file is sampled evenly; where the sample holds too few steps, as in organised clouds that
+    are mostly no-returns, all of it is measured.
     """
     rows = len(values) // count
     xyz = values[: rows * count].reshape(rows, count)[:, :3]
@@ -151,11 +152,12 @@ def _steps_between(before: NDArray[np.float32], after: NDArray[np.float32]) -> S
     start, end = before.astype(np.float64), after.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         squared = np.square(end - start).sum(axis=1)
-    # NaN compares false, so the one test drops repeats and non-finite points alike.
-    usable = (squared > 0) & (squared < np.inf) & start.any(axis=1) & end.any(axis=1)
-    taken = squared[usable]
+    # NaN compares false, so this drops non-finite points as well.
+    usable = (squared < np.inf) & start.any(axis=1) & end.any(axis=1)
+    taken = squared[usable & (squared > 0)]
     if not len(taken):
-        return Steps(np.inf, 0)
+        still = int(np.count_nonzero(usable))
+        return Steps(0.0 if still else np.inf, still)
     # The upper median by a partition: numpy.median would import numpy.ma, which takes longer than reading the scan.
     middle = len(taken) // 2
     return Steps(float(np.sqrt(np.partition(taken, middle)[middle])), len(taken))

@@ -14,8 +14,8 @@ from spcli.readers.columns import attribute_warnings
 from spcli.readers.scan import Columns
 
 
-def to_float32(array: NDArray[Any], what: str) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """`array` as C-contiguous float32, and a warning where values were rounded or overflowed.
+def to_float32(array: NDArray[Any], what: str, tolerance: float = 0.0) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """`array` as C-contiguous float32, and a warning where a value changed by more than `tolerance` or overflowed.
 
     Raises:
         InputError: the type is not a real number (objects, text, complex, dates).
@@ -29,7 +29,7 @@ def to_float32(array: NDArray[Any], what: str) -> tuple[NDArray[np.float32], tup
     wide = array.astype(np.float64)
     with np.errstate(invalid="ignore"):
         change = np.abs(wide - values)
-    lossy = np.isfinite(wide) & (change > 0)
+    lossy = np.isfinite(wide) & (change > tolerance)
     if not lossy.any():
         return values, ()
     return values, (f"{what} is {array.dtype}: rounded to float32, by up to {change[lossy].max():.3g}",)

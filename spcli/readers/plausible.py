@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from spcli.errors import InputError
 
-_SMALLEST, _LARGEST = 1e-4, 1e5
+_PLAUSIBLE = (1e-4, 1e5)
+# Half-precision expresses little beyond that range, so most bytes would look like sound float16: it is asked for more.
+_PLAUSIBLE_FLOAT16 = (1e-3, 1e4)
 
-# The share of plausible values from which float32 is not doubted: one column in four may be a timestamp.
+# The share of plausible values from which float32 is not doubted. Less is no proof against it (one column in four may
+# be a timestamp) but reason to see whether another format fits.
 _TRUSTED = 0.9
 # Below this share the bytes are refused even where no other format explains them.
 _HOPELESS = 0.3
@@ -70,7 +73,8 @@ def _plausible_share(values: NDArray[np.floating]) -> float:
     """
     with np.errstate(invalid="ignore", over="ignore"):
         size = np.abs(values.astype(np.float64))
-    good = (size == 0) | ((size >= _SMALLEST) & (size <= _LARGEST))
+    smallest, largest = _PLAUSIBLE_FLOAT16 if values.dtype.itemsize == 2 else _PLAUSIBLE
+    good = (size == 0) | ((size >= smallest) & (size <= largest))
     ignored = np.isinf(size) | _is_usual_nan(values)
     judged = len(values) - int(np.count_nonzero(ignored))
     return np.count_nonzero(good) / judged if judged else 1.0

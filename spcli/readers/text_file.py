@@ -25,6 +25,9 @@ _NAMES_BY_SUFFIX = {
     (".pts", 7): ("x", "y", "z", "intensity", "r", "g", "b"),
 }
 
+# Every decimal fraction is rounded; only coordinates far from the origin lose what matters, a millimetre.
+_LOSS_TO_TELL = 1e-3
+
 _SEPARATORS = bytes.maketrans(b",;\r", b"   ")
 
 
@@ -47,8 +50,8 @@ def read(raw: RawScan, columns: Columns) -> PointCloud:
         return PointCloud(np.zeros((0, len(names)), np.float32), names, raw.source, ("holds no points",))
     table = _table(lines, raw.source)
     names = _names(table.shape[1], columns, raw.source)
-    values, _ = to_float32(table, "the text")
-    return PointCloud(values, names, raw.source, attribute_warnings(values, names))
+    values, warnings = to_float32(table, "the text", _LOSS_TO_TELL)
+    return PointCloud(values, names, raw.source, warnings + attribute_warnings(values, names))
 
 
 def _without_count(lines: list[tuple[int, bytes]], source: str) -> list[tuple[int, bytes]]:
