@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,7 @@ def global_pool(inputs: Rows, sites: CpuSites, reduce: str) -> Rows:
     """Features `[B, C]`: "max" or "mean" (summed in float64) over the rows of each scan; zeros for an empty scan."""
     out = np.zeros((sites.batch_size, inputs.shape[1]), np.float32)
     splits = np.searchsorted(sites.indices()[:, 0], np.arange(sites.batch_size + 1))
-    for scan, (first, last) in enumerate(zip(splits[:-1], splits[1:], strict=True)):
+    for scan, (first, last) in enumerate(pairwise(splits)):
         if first < last:
             rows = inputs[first:last]
             out[scan] = rows.max(axis=0) if reduce == "max" else rows.mean(axis=0, dtype=np.float64)
