@@ -149,8 +149,8 @@ def attribute_warnings(values: NDArray[np.float32], names: tuple[str, ...]) -> t
 
 
 def _steps_between(before: NDArray[np.float32], after: NDArray[np.float32]) -> Steps:
-    start, end = before.astype(np.float64), after.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
+        start, end = before.astype(np.float64), after.astype(np.float64)
         squared = np.square(end - start).sum(axis=1)
     # NaN compares false, so this drops non-finite points as well.
     usable = (squared < np.inf) & start.any(axis=1) & end.any(axis=1)

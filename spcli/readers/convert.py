@@ -22,12 +22,12 @@ def to_float32(array: NDArray[Any], what: str, tolerance: float = 0.0) -> tuple[
     """
     if array.dtype.kind not in "fiub":
         raise InputError(f"{what} is of type {array.dtype}, not numbers; save it as float32")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         values = np.ascontiguousarray(array, dtype=np.float32)
     if array.dtype.kind == "b" or np.can_cast(array.dtype, np.float32):
         return values, ()
-    wide = array.astype(np.float64)
     with np.errstate(invalid="ignore"):
+        wide = array.astype(np.float64)
         change = np.abs(wide - values)
     lossy = np.isfinite(wide) & (change > tolerance)
     if not lossy.any():

@@ -42,24 +42,23 @@ def read(raw: RawScan, columns: Columns) -> PointCloud | StoredTensor:
 
 def _load(raw: RawScan) -> NDArray[Any] | dict[str, NDArray[Any]]:
     """The points of the file, or the arrays of its tensor by name."""
-    import zipfile
-    import zlib
-
-    broken = (ValueError, KeyError, EOFError, OSError, SyntaxError, NotImplementedError, RuntimeError, OverflowError)
     try:
         loaded = np.load(io.BytesIO(raw.data), allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
             return _members(loaded, raw.source)
-    except (*broken, zipfile.BadZipFile, zlib.error) as error:
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(f"{raw.source}: claims more data than memory holds; copy or save it again") from None
+    # A damaged header or archive ends in a dozen unrelated errors of zipfile, zlib, tokenize and numpy.
+    except Exception as error:
         if "allow_pickle" in str(error):
             raise InputError(
                 f"{raw.source}: holds Python objects, which can run code and are not read; save numbers instead"
             ) from None
         raise InputError(f"{raw.source}: is a broken NumPy file ({_reason(error)}); copy or save it again") from None
-    except MemoryError:
-        raise InputError(f"{raw.source}: claims more data than memory holds; copy or save it again") from None
 
 
 def _members(archive: Mapping[str, NDArray[Any]], source: str) -> NDArray[Any] | dict[str, NDArray[Any]]:
@@ -75,12 +74,16 @@ def _members(archive: Mapping[str, NDArray[Any]], source: str) -> NDArray[Any] |
 def _array(archive: Mapping[str, NDArray[Any]], name: str, source: str) -> NDArray[Any]:
     member = archive[name]
     if not isinstance(member, np.ndarray):
-        raise InputError(f"{source}: is a zip whose {name} is no NumPy array; unpack it and name a scan")
+        raise InputError(f"{source}: is a zip whose {_listed([name])} is no NumPy array; unpack it and name a scan")
     return member
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name if name.isprintable() else ascii(name) for name in names[:8]) or "nothing"
 
 
 def _points(array: NDArray[Any], columns: Columns, source: str) -> PointCloud:
@@ -138,10 +141,9 @@ def _require_tensor(names: Sequence[str], source: str) -> None:
     if "keys" in names and any(name.endswith("/pair_splits") for name in names):
         raise InputError(f"{source}: holds rulebooks, not a scan; read it with spcli inspect-rulebook")
     if len(missing) < len(_TENSOR_ARRAYS):
-        raise InputError(f"{source}: a tensor also needs {', '.join(missing)}; it has {', '.join(names[:8])}")
-    listed = ", ".join(names[:8]) or "nothing"
+        raise InputError(f"{source}: a tensor also needs {', '.join(missing)}; it has {_listed(names)}")
     raise InputError(
-        f"{source}: holds {listed}; a scan is one array named points, a tensor {', '.join(_TENSOR_ARRAYS)}"
+        f"{source}: holds {_listed(names)}; a scan is one array named points, a tensor {', '.join(_TENSOR_ARRAYS)}"
     )
 
 

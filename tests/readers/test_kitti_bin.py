@@ -175,6 +175,12 @@ def test_a_cloud_with_nan_for_no_returns_is_read(tmp_path: Path, ordered: np.nda
     np.testing.assert_array_equal(cloud(write(tmp_path / "a.bin", rows)).values, rows)
 
 
+def test_a_signalling_nan_is_a_nan(tmp_path: Path, ordered: np.ndarray) -> None:
+    rows = ordered.copy()
+    rows.view(np.uint32)[7, 1] = 0x7F800001
+    np.testing.assert_array_equal(cloud(write(tmp_path / "a.bin", rows)).values, rows)
+
+
 def test_nan_and_infinite_points_stay_in_the_scan(tmp_path: Path, ordered: np.ndarray) -> None:
     rows = ordered.copy()
     rows[::5, 0] = np.nan

@@ -154,6 +154,13 @@ def test_a_cut_short_npy_is_refused(tmp_path: Path, keep: int) -> None:
     assert "broken NumPy file" in refusal(path)
 
 
+@pytest.mark.parametrize(("old", "new"), [(b"(5, 4)", b"(5, (4"), (b"'<f4'", b"'<z4'"), (b"'descr'", b"'desc\0'")])
+def test_an_npy_with_a_damaged_header_is_refused(tmp_path: Path, old: bytes, new: bytes) -> None:
+    path = npy(tmp_path / "a.npy", POINTS)
+    path.write_bytes(path.read_bytes().replace(old, new))
+    assert "broken NumPy file" in refusal(path)
+
+
 def test_an_npy_that_claims_more_than_memory_is_refused(tmp_path: Path) -> None:
     stream = io.BytesIO()
     header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 50, 4)}
@@ -215,6 +222,7 @@ def test_a_deflated_npz_is_read(tmp_path: Path) -> None:
 def test_an_npz_without_points_or_a_tensor_is_refused_with_what_it_has(tmp_path: Path) -> None:
     assert "holds a, b; a scan is one array named points" in refusal(npz(tmp_path / "a.npz", a=POINTS, b=POINTS))
     assert "holds nothing" in refusal(npz(tmp_path / "b.npz"))
+    assert r"holds 'a\nb', c;" in refusal(npz(tmp_path / "c.npz", **{"a\nb": POINTS, "c": POINTS}))
 
 
 def test_a_dump_of_rulebooks_is_refused_with_the_command_that_reads_it(tmp_path: Path) -> None:
