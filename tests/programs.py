@@ -319,7 +319,7 @@ def _submanifold(draw: DrawFn, builder: ProgramBuilder, value: int) -> int:
 
 
 def _strided(draw: DrawFn, builder: ProgramBuilder, value: int) -> int:
-    geometry = _kernel(draw, builder, value, ((3, 2, 1), (2, 2, 1), (1, 1, 0), (3, 1, 1)))
+    geometry = _kernel(draw, builder, value, ((3, 2, 1), (2, 2, 1), (1, 2, 0), (2, 3, 0), (3, 1, 1)))
     return _any_convolution(draw, builder, value, builder.build_map(builder.values[value].sites, geometry))
 
 

@@ -77,6 +77,21 @@ def test_the_inverse_is_the_forward_map_with_its_ends_swapped(
     assert tuples(engine.indices(backward.outputs)) == tuples(tensor.indices)
 
 
+@examples(80)
+@given(convolutions(), st.sampled_from(sorted(SCENES)))
+def test_rules_over_the_outputs_of_another_map(engine: Any, case: tuple[SparseTensor, ConvGeometry], name: str) -> None:
+    """Outputs are sites like any others, also where windows missed whole rows and planes."""
+    tensor, geometry = case
+    ndim = len(tensor.spatial_shape)
+    following = regular_geometry((3,) * ndim, (2,) * ndim, (1,) * ndim, (1,) * ndim) if ndim == 2 else SCENES[name]
+    first = oracle_rules(tensor, geometry)
+    if min(following.out_spatial_shape(first.out_shape)) < 1:
+        return
+    between = engine.build(sites_of(engine, Fences(), tensor), geometry).outputs
+    second = engine.build(between, following)
+    assert_same_rules(engine.rulebook(second), oracle.rules_of(first.out_sites, first.out_shape, following))
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_rules_of_a_scene_of_three_thousand_sites(engine: Any, name: str) -> None:
     tensor = scene(3, 3000, (12, 60, 55), batch_size=2)
