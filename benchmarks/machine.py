@@ -8,6 +8,7 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from spcli import __version__
 from spcli.engines.cpu import describe
 
 
@@ -35,7 +36,7 @@ def describe_machine() -> list[tuple[str, str]]:
         ("date", date.today().isoformat()),
         ("processor", f"{cpu_model()}, {len(os.sched_getaffinity(0))} cores usable, {memory:.0f} GiB"),
         ("system", f"{platform.system()} {platform.release()}, Python {platform.python_version()}"),
-        ("spcli", f"{installed('spcli')}, {describe()['isa']} build"),
+        ("spcli", f"{__version__}, {describe()['isa']} build"),
         ("peers", ", ".join(f"{name} {installed(name)}" for name in packages)),
     ]
 

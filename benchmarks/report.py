@@ -70,8 +70,10 @@ class Report:
         floors = {label: values["floor"] for label, values in medians.items() if label.startswith("floor")}
         self._say("")
         for label, floor in floors.items():
-            own = medians["spcli " + label.removeprefix("floor ")]["convolution"]
-            self._say(f"* convolution on {label.removeprefix('floor ')}: {own / floor:.2f} of the floor")
+            threads = label.removeprefix("floor ")
+            own = medians[f"spcli {threads}"]["convolution"]
+            speeds = [f"{2 * report.gmac / seconds:.0f} GFLOP/s" for seconds in (own, floor)]
+            self._say(f"* convolution on {threads}: {own / floor:.2f} of the floor ({speeds[0]}, torch.mm {speeds[1]})")
         one, *others = [label for label in medians if label.startswith("spcli ") and "AVX2" not in label]
         for label in others:
             gain = medians[one]["network"] / medians[label]["network"]

@@ -67,7 +67,7 @@ def main() -> int:
             for whole in processes(given.rounds, chosen, folder):
                 report.whole(whole)
         if given.only in (None, "startup"):
-            report.whole(start_up_report(max(given.rounds, 15)))
+            report.whole(start_up_report(2 * given.rounds))
     report.close(load_average())
     if given.write:
         RESULTS.write_text(report.markdown(), encoding="utf-8")
