@@ -57,10 +57,11 @@ class FrameReport:
 def entries() -> list[Entry]:
     """spcli on one and on all threads, its AVX2 build, and the peers."""
     threads = len(os.sched_getaffinity(0))
-    found = [Entry("spcli 1T", "ours"), Entry(f"spcli {threads}T", "ours", threads)]
+    counts = sorted({1, threads})
+    found = [Entry(f"spcli {n}T", "ours", n) for n in counts]
     if "avx512bw" in cpu_flags():
         found.append(Entry(f"spcli AVX2 {threads}T", "ours", threads, {"SPCLI_ISA": "v3"}))
-    floors = [Entry(f"floor {n}T", "floor", n) for n in (1, threads)]
+    floors = [Entry(f"floor {n}T", "floor", n) for n in counts]
     return [*found, Entry("spconv 1T", "peer_spconv"), *floors]
 
 

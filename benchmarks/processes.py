@@ -68,8 +68,12 @@ def _launch(command: Command) -> dict[str, float]:
     launcher = [sys.executable, "-I", "-S", str(HERE / "launch.py"), *command.arguments]
     done = subprocess.run(launcher, env=os.environ | command.environ, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{command.label} cannot be started: {done.stderr.strip().splitlines()[-1:]}")
+        raise RuntimeError(f"{command.label} cannot be started: {_last_line(done.stderr)}")
     answer: dict[str, float] = json.loads(done.stdout)
     if answer["status"]:
-        raise RuntimeError(f"{command.label} ended with status {answer['status']:.0f}: {done.stderr.strip()[-300:]}")
+        raise RuntimeError(f"{command.label} ended with status {answer['status']:.0f}: {_last_line(done.stderr)}")
     return answer
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]

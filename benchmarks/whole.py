@@ -35,12 +35,11 @@ def process_report(scan: Path, folder: Path, rounds: int) -> WholeReport:
     run = [*spcli_command(), "run", "--config", str(ROOT / "configs" / "second-kitti.yaml"), str(scan)]
     run += ["-o", str(folder / "features"), "--write", "features", "--overwrite"]
     commands = [
-        Command(f"spcli {threads}T", run),
-        Command("spcli 1T", [*run, "--threads", "1"]),
+        *(Command(f"spcli {n}T", [*run, "--threads", str(n)]) for n in sorted({1, threads})),
         Command("spconv 1T", [sys.executable, str(HERE / "peer_second.py"), str(scan), str(folder / "peer.npz")]),
     ]
     if "avx512bw" in cpu_flags():
-        commands.insert(2, Command(f"spcli AVX2 {threads}T", run, {"SPCLI_ISA": "v3"}))
+        commands.insert(-1, Command(f"spcli AVX2 {threads}T", run, {"SPCLI_ISA": "v3"}))
     return _report(f"whole process on {scan.name}", "spconv 1T", commands, rounds)
 
 
