@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 
 from msgspec import Struct
 
@@ -98,6 +99,11 @@ def estimated_bytes(job: Job, network: Network | None) -> int:
         return 0
     if network is None:
         return int(voxels * (SITE_BYTES + FLOAT_BYTES * (1 + 4)))
+    spec = network.program.voxelize
+    if spec is not None and spec.max_voxels is not None:
+        voxels = min(voxels, spec.max_voxels)
+    if network.shapes[0] is not None:
+        voxels = min(voxels, prod(network.shapes[0]))
     sites = {slot: voxels * share for slot, share in _site_shares(network).items()}
     by_name = {layer.name: layer for layer in network.layers}
     total = 0.0
@@ -160,16 +166,21 @@ def check_space(bytes_needed: int, folder: str) -> None:
     Raises:
         UsageError: names both amounts.
     """
+    free = free_bytes(folder)
+    if free is not None and bytes_needed > free:
+        raise UsageError(
+            f"{folder}: the results need about {bytes_needed / GIGABYTE:.1f} GB and {free / GIGABYTE:.1f} GB are "
+            "free; write less (--write, --compress) or choose another -o"
+        )
+
+
+def free_bytes(folder: str) -> int | None:
+    """Bytes that are free where `folder` is or will be; None where the system does not tell."""
     place = os.path.abspath(folder)
     while not os.path.exists(place):
         place = os.path.dirname(place)
     try:
         disk = os.statvfs(place)
     except OSError:
-        return
-    free = disk.f_bavail * disk.f_frsize
-    if bytes_needed > free:
-        raise UsageError(
-            f"{folder}: the results need about {bytes_needed / GIGABYTE:.1f} GB and {free / GIGABYTE:.1f} GB are "
-            "free; write less (--write, --compress) or choose another -o"
-        )
+        return None
+    return disk.f_bavail * disk.f_frsize

@@ -1,0 +1,204 @@
+"""`spcli inspect-rulebook`: the same rules from a dump, a scan and a tensor, in every form and through every filter."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from archives import load
+
+
+@pytest.fixture(scope="module")
+def dump(results):
+    return results / "scan.rulebooks.npz"
+
+
+def test_a_rule_is_a_line_with_the_keys_of_the_contract(spcli, dump):
+    rule, *_ = spcli("inspect-rulebook", dump, "--limit", 3).lines
+    assert list(rule) == ["key", "tap", "offset", "count", "in", "out", "in_site", "out_site"]
+    assert (rule["key"], rule["tap"], rule["offset"], rule["count"]) == ("subm1", 0, [-1, -1, -1], 0)
+
+
+def test_the_lines_are_the_rules_of_the_dump(spcli, dump):
+    data = load(dump)
+    lines = spcli("inspect-rulebook", dump, "--key", "down").lines
+    splits = data["down/pair_splits"]
+    assert [line["in"] for line in lines] == data["down/in_rows"].tolist()
+    assert [line["out"] for line in lines] == data["down/out_rows"].tolist()
+    assert [line["tap"] for line in lines] == np.repeat(np.arange(27), np.diff(splits)).tolist()
+    assert [line["count"] for line in lines] == [i - splits[line["tap"]] for i, line in enumerate(lines)]
+    assert [line["in_site"] for line in lines] == data["down/in_indices"][data["down/in_rows"]].tolist()
+    assert [line["out_site"] for line in lines] == data["down/out_indices"][data["down/out_rows"]].tolist()
+
+
+def test_a_scan_and_a_tensor_give_the_lines_of_their_dump(spcli, dump, scan, config, tmp_path):
+    spcli("voxelize", scan, "--config", config, "-o", tmp_path)
+    expected = spcli("inspect-rulebook", dump).out
+    assert spcli("inspect-rulebook", scan, "--config", config).out == expected
+    assert spcli("inspect-rulebook", tmp_path / "scan.voxels.npz", "--config", config).out == expected
+
+
+def test_standard_input_may_be_a_dump_or_a_scan(spcli, dump, scan, config):
+    expected = spcli("inspect-rulebook", dump, "--limit", 5).out
+    assert spcli("inspect-rulebook", "-", "--limit", 5, stdin=dump.read_bytes()).out == expected
+    assert spcli("inspect-rulebook", "-", "--limit", 5, "--config", config, stdin=scan.read_bytes()).out == expected
+
+
+def test_filters_and_limit_never_renumber(spcli, dump):
+    everything = spcli("inspect-rulebook", dump, "--key", "subm1").lines
+    rule = everything[len(everything) // 3]
+    row, site = str(rule["in"]), ",".join(map(str, rule["out_site"]))
+    for arguments, kept in (
+        (("--tap", rule["tap"]), lambda r: r["tap"] == rule["tap"]),
+        (("--offset", ",".join(map(str, rule["offset"]))), lambda r: r["tap"] == rule["tap"]),
+        (("--in", row), lambda r: r["in"] == rule["in"]),
+        (("--out", site), lambda r: r["out"] == rule["out"]),
+        (("--out", site.partition(",")[2]), lambda r: r["out"] == rule["out"]),
+        (("--in", row, "--out", site), lambda r: (r["in"], r["out"]) == (rule["in"], rule["out"])),
+    ):
+        found = spcli("inspect-rulebook", dump, "--key", "subm1", *arguments).lines
+        assert found == [line for line in everything if kept(line)]
+        assert rule in found
+        assert spcli("inspect-rulebook", dump, "--key", "subm1", *arguments, "--limit", 1).lines == found[:1]
+
+
+def test_csv_has_scalar_columns(spcli, dump):
+    lines = spcli("inspect-rulebook", dump, "--limit", 400).lines
+    rows = list(
+        csv.DictReader(io.StringIO(spcli("inspect-rulebook", dump, "--limit", 400, "--format", "csv").out.decode()))
+    )
+    assert list(rows[0]) == [
+        "key", "tap", "offset_z", "offset_y", "offset_x", "count", "in", "out",
+        "in_batch", "in_z", "in_y", "in_x", "out_batch", "out_z", "out_y", "out_x",
+    ]  # fmt: skip
+    for row, line in zip(rows, lines, strict=True):
+        assert row.pop("key") == line["key"]
+        flat = [
+            line["tap"],
+            *line["offset"],
+            line["count"],
+            line["in"],
+            line["out"],
+            *line["in_site"],
+            *line["out_site"],
+        ]
+        assert list(map(int, row.values())) == flat
+
+
+def test_json_is_one_list_of_the_same_objects(spcli, dump):
+    listed = json.loads(spcli("inspect-rulebook", dump, "--limit", 700, "--format", "json").out)
+    assert listed == spcli("inspect-rulebook", dump, "--limit", 700).lines
+    assert json.loads(spcli("inspect-rulebook", dump, "--limit", 0, "--format", "json").out) == []
+
+
+def test_a_table_is_for_people(spcli, dump):
+    header, line = spcli("inspect-rulebook", dump, "--limit", 1, "--format", "table").out.decode().splitlines()
+    assert header.split()[:6] == ["key", "tap", "offset", "count", "in", "out"]
+    assert line.split()[:4] == ["subm1", "0", "-1,-1,-1", "0"]
+
+
+def test_the_summary_agrees_with_the_dump(spcli, dump):
+    data = load(dump)
+    listed = json.loads(spcli("inspect-rulebook", dump, "--summary", "--format", "json").out)
+    assert [entry["key"] for entry in listed] == ["subm1", "down"]
+    for entry in listed:
+        key = entry["key"]
+        assert entry["layers"] == data[f"{key}/layers"].tolist()
+        assert entry["in_sites"] == len(data[f"{key}/in_indices"])
+        assert entry["out_sites"] == len(data[f"{key}/out_indices"])
+        assert entry["in_spatial_shape"] == data[f"{key}/in_spatial_shape"].tolist()
+        assert entry["out_spatial_shape"] == data[f"{key}/out_spatial_shape"].tolist()
+        assert entry["pairs"] == len(data[f"{key}/in_rows"]) == sum(entry["pairs_per_offset"])
+        assert entry["pairs_per_offset"] == np.diff(data[f"{key}/pair_splits"]).tolist()
+        assert entry["pairs_per_output"]["max"] == np.bincount(data[f"{key}/out_rows"]).max()
+
+
+def test_the_hash_tables_give_each_site_its_row(spcli, dump):
+    data = load(dump)
+    entries = spcli("inspect-rulebook", dump, "--key", "down", "--hash-tables").lines
+    assert [entry["site"] for entry in entries if entry["table"] == "input"] == data["down/in_indices"].tolist()
+    outputs = [entry for entry in entries if entry["table"] == "output"]
+    assert [entry["site"] for entry in outputs] == data["down/out_indices"].tolist()
+    assert [entry["row"] for entry in outputs] == list(range(len(outputs)))
+    (found,) = spcli("inspect-rulebook", dump, "--key", "down", "--hash-tables", "--out", "3").lines
+    assert found == outputs[3]
+    csv_text = spcli("inspect-rulebook", dump, "--hash-tables", "--limit", 1, "--format", "csv").out.decode()
+    assert csv_text.splitlines()[0] == "key,table,batch,z,y,x,row"
+
+
+def test_2_d_sites_leave_the_cell_of_z_empty_beside_3_d_ones(spcli, tmp_path):
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        "version: 1\nlayers:\n"
+        "  - {name: a, type: SubMConv3d, out_channels: 2, kernel_size: 1}\n"
+        "  - {name: flat, type: HeightCompression}\n"
+        "  - {name: b, type: SubMConv2d, out_channels: 2, kernel_size: 1}\n"
+    )
+    arrays = {
+        "indices": np.array([[0, 1, 2, 3]], np.int32),
+        "features": np.ones((1, 2), np.float32),
+        "spatial_shape": np.array([4, 4, 4]),
+    }
+    np.savez(tmp_path / "t.npz", **arrays)
+    rows = spcli("inspect-rulebook", tmp_path / "t.npz", "--config", path, "--format", "csv").out.decode().splitlines()
+    assert rows[1:] == ["a,0,0,0,0,0,0,0,0,1,2,3,0,1,2,3", "b,0,,0,0,0,0,0,0,,2,3,0,,2,3"]
+    sites = [line["in_site"] for line in spcli("inspect-rulebook", tmp_path / "t.npz", "--config", path).lines]
+    assert sites == [[0, 1, 2, 3], [0, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--key", "subm9"], "there are subm1, down"),
+        (["--tap", "27"], "a 3x3x3 kernel has taps 0 to 26"),
+        (["--offset", "-2,0,0"], "offsets -1,-1,-1 to 1,1,1"),
+        (["--offset", "0,0,0", "--tap", "1"], "no such kernel index"),
+        (["--in", "1,2"], "give a row, Z,Y,X or B,Z,Y,X"),
+        (["--offset", "a,b,c"], "is not DZ,DY,DX"),
+        (["--summary", "--hash-tables"], "give one of them"),
+    ],
+)
+def test_what_is_not_there_is_exit_2_and_says_what_is(spcli, dump, arguments, words):
+    outcome = spcli("inspect-rulebook", dump, *arguments)
+    assert (outcome.code, outcome.out) == (2, b"")
+    assert words in outcome.err
+
+
+def test_a_site_without_rules_is_an_empty_answer(spcli, dump):
+    outcome = spcli("inspect-rulebook", dump, "--in", "0,0,0,0", "--tap", "0", "--key", "down")
+    assert (outcome.code, outcome.out) == (0, b"")
+    assert "nothing matches" in outcome.err
+
+
+def test_a_scan_needs_a_configuration(spcli, scan):
+    outcome = spcli("inspect-rulebook", scan)
+    assert (outcome.code, outcome.out) == (2, b"")
+    assert "--config" in outcome.err
+
+
+def test_a_damaged_dump_is_exit_4(spcli, dump, tmp_path):
+    data = bytearray(dump.read_bytes())
+    for name, change in {
+        "cut": lambda: data[: len(data) // 2],
+        "flipped": lambda: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:],
+        "empty": lambda: b"",
+        "text": lambda: b"not a dump",
+    }.items():
+        path = tmp_path / f"{name}.npz"
+        path.write_bytes(change())
+        outcome = spcli("inspect-rulebook", path, "--config", "quickstart")
+        assert outcome.code == (0 if name == "empty" else 4), name
+        assert "Traceback" not in outcome.err
+
+
+def test_a_dump_whose_rows_lie_outside_its_sites_is_exit_4(spcli, dump, tmp_path):
+    data = load(dump)
+    data["down/in_rows"] = data["down/in_rows"] + len(data["down/in_indices"])
+    np.savez(tmp_path / "a.npz", **data)
+    outcome = spcli("inspect-rulebook", tmp_path / "a.npz")
+    assert outcome.code == 4
+    assert "down/in_rows" in outcome.err
