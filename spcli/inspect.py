@@ -81,6 +81,7 @@ def load_dump(file: BinaryIO, source: str, keys: Sequence[str] = ()) -> tuple[Ke
     if not zipfile.is_zipfile(file):
         return None
     try:
+        file.seek(0)
         with np.load(file, allow_pickle=False) as data:
             if "keys" not in data.files or data["keys"].dtype.kind != "U":
                 return None
@@ -124,15 +125,15 @@ def _load_key(data: Mapping[str, NDArray[Any]], key: str, source: str) -> KeyedR
 
 def _check(rulebook: Rulebook, place: str) -> None:
     """Refuses rules that point outside the sites, which a damaged or foreign file may hold."""
+    geometry = rulebook.geometry
+    shapes = [rulebook.in_indices.shape[1:], rulebook.out_indices.shape[1:]]
+    sizes = (geometry.kernel_size, geometry.stride, rulebook.in_spatial_shape, rulebook.out_spatial_shape)
+    if shapes != [(1 + geometry.ndim,)] * 2 or any(len(size) != geometry.ndim for size in sizes):
+        raise InputError(f"{place}: its sizes and sites have different numbers of axes; write the dump again")
     splits = rulebook.pair_splits
     rules = len(rulebook.in_rows)
-    if (
-        len(splits) != rulebook.geometry.volume + 1
-        or splits[0] != 0
-        or splits[-1] != rules
-        or np.any(np.diff(splits) < 0)
-    ):
-        raise InputError(f"{place}/pair_splits: does not divide {rules} rules among {rulebook.geometry.volume} taps")
+    if len(splits) != geometry.volume + 1 or splits[0] != 0 or splits[-1] != rules or np.any(np.diff(splits) < 0):
+        raise InputError(f"{place}/pair_splits: does not divide {rules} rules among {geometry.volume} taps")
     ends = (("in", rulebook.in_rows, rulebook.in_indices), ("out", rulebook.out_rows, rulebook.out_indices))
     for end, rows, indices in ends:
         if len(rows) != rules or (rules and not 0 <= rows.min() <= rows.max() < len(indices)):
