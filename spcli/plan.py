@@ -56,15 +56,13 @@ def check_collisions(jobs: Sequence[Job]) -> None:
         UsageError: otherwise; names both.
     """
     sources = {os.path.realpath(job.scan.source): job.scan.source for job in jobs}
-    owners: dict[str, str] = {}
+    owners: dict[str, Job] = {}
     for job in jobs:
         for path in paths(job):
-            owner = owners.setdefault(path, job.scan.source)
-            if owner is not job.scan.source:
-                raise UsageError(
-                    f"{owner} and {job.scan.source} would both write {path}; run them into two folders, or keep their "
-                    "folders with --keep-tree"
-                )
+            owner = owners.setdefault(path, job)
+            if owner is not job:
+                both = f"{owner.scan.source} and {job.scan.source} would both write {path}"
+                raise UsageError(f"{both}; run them into two folders, or keep their folders with --keep-tree")
             if os.path.realpath(path) in sources:
                 raise UsageError(f"{path} is an input and would be overwritten; choose another -o")
 

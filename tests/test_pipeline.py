@@ -1,0 +1,122 @@
+"""The library: one scan at a time gives values, and the values agree with what the commands write."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import spcli
+from spcli.config import read_config
+from spcli.engines.base import Want
+from spcli.errors import ConfigError, InputError, UsageError
+from spcli.grid import VoxelSpec
+from spcli.pipeline import run, voxelize
+from spcli.points import PointCloud
+from spcli.prepare import Weights
+from spcli.sparse_tensor import SparseTensor
+
+NETWORK = """\
+version: 1
+voxelize: {voxel_size: [1, 1, 1], point_cloud_range: [0, 0, 0, 4, 3, 2]}
+layers:
+  - {name: a, type: SubMConv3d, out_channels: 3, kernel_size: 3, indice_key: k}
+  - {name: b, type: SparseConv3d, out_channels: 2, kernel_size: 2, stride: 2}
+"""
+CLOUD = PointCloud(
+    np.array([[0.5, 0.5, 0.5, 1], [3.5, 2.5, 1.5, 2], [3.4, 2.4, 1.4, 4]], np.float32), ("x", "y", "z", "i")
+)
+
+
+@pytest.fixture
+def config():
+    return read_config(NETWORK)
+
+
+def test_the_package_itself_imports_next_to_nothing():
+    code = "import sys; import spcli; print([m for m in ('numpy', 'click', 'yaml', 'msgspec') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=spcli.__path__[0] + "/.."
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", spcli.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(spcli, name) is not None
+    assert name in dir(spcli)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        spcli.nonsense  # noqa: B018
+
+
+def test_points_become_voxels():
+    scan = voxelize(CLOUD, VoxelSpec((1, 1, 1), (0, 0, 0, 4, 3, 2)), point_map=True)
+    assert scan.tensor.indices.tolist() == [[0, 0, 0, 0], [0, 1, 2, 3]]
+    assert scan.num_points.tolist() == [1, 2]
+    assert scan.point_rows.tolist() == [0, 1, 1]
+    np.testing.assert_allclose(scan.tensor.features[1], [3.45, 2.45, 1.45, 3], rtol=1e-6)
+
+
+def test_hard_voxels_need_a_cap():
+    with pytest.raises(UsageError, match="max_points"):
+        voxelize(CLOUD, VoxelSpec((1, 1, 1)), hard=True)
+
+
+def test_a_run_brings_back_features_rulebooks_and_statistics(config):
+    result = run(config, CLOUD)
+    assert result.features.indices.tolist() == [[0, 0, 0, 0], [0, 0, 1, 1]][:1] + result.features.indices.tolist()[1:]
+    assert result.features.features.shape[1] == 2
+    assert set(result.rulebooks) == {"k", "b"}
+    assert result.stats["points"]["read"] == 3
+    assert result.network.in_channels == 4
+
+
+def test_a_path_points_and_their_tensor_give_the_same_features(config, tmp_path):
+    np.save(tmp_path / "a.npy", CLOUD.values)
+    tensor = voxelize(CLOUD, config.voxelize).tensor
+    results = [
+        run(config, scan) for scan in (str(tmp_path / "a.npy"), CLOUD, tensor, spcli.read(str(tmp_path / "a.npy")))
+    ]
+    assert len({result.features.features.tobytes() for result in results}) == 1
+    assert results[2].stats["points"] is None
+
+
+def test_a_wish_for_maps_alone_computes_no_features(config):
+    result = run(config, CLOUD, want=Want(rulebooks=True, values=False))
+    assert result.frame.outputs == {}
+    assert len(result.rulebooks["k"].in_rows) == 2
+
+
+def test_seeds_give_other_weights(config):
+    one, other = (run(config, CLOUD, weights=Weights(seed=seed)).features.features for seed in (0, 1))
+    assert not np.array_equal(one, other)
+
+
+def test_a_voxelized_file_is_no_scan_to_voxelize(config, tmp_path):
+    tensor = voxelize(CLOUD, config.voxelize).tensor
+    np.savez(tmp_path / "a.npz", indices=tensor.indices, features=tensor.features, spatial_shape=[2, 3, 4])
+    with pytest.raises(InputError, match="voxelized already"):
+        voxelize(str(tmp_path / "a.npz"), config.voxelize)
+
+
+def test_points_need_to_know_how_to_become_voxels():
+    config = read_config(NETWORK.replace("voxelize: {", "# {"))
+    with pytest.raises(ConfigError, match="holds points"):
+        run(config, CLOUD)
+
+
+def test_a_data_dependent_range_gives_each_scan_its_shape():
+    config = read_config(NETWORK.replace(", point_cloud_range: [0, 0, 0, 4, 3, 2]", ""))
+    wide = PointCloud(CLOUD.values * np.float32([3, 1, 1, 1]), CLOUD.columns)
+    shapes = [run(config, cloud).stats["layers"][0]["in_spatial_shape"] for cloud in (CLOUD, wide)]
+    assert shapes == [[2, 3, 4], [2, 3, 11]]
+
+
+def test_a_tensor_of_another_shape_than_the_range_is_refused(config):
+    with pytest.raises(InputError, match=r"spatial shape is \[9, 3, 4\], but the configuration's is \[2, 3, 4\]"):
+        run(config, SparseTensor(np.ones((1, 4), np.float32), np.zeros((1, 4), np.int32), (9, 3, 4)))
