@@ -88,12 +88,10 @@ def process(batch: Batch, work: Work) -> Iterator[Record]:
     Raises:
         UsageError: results cannot be written.
     """
-    many = len(batch.jobs) > 1
-    step: Step[Any, Any] = in_background if many else map
-    if batch.folder is not None:
-        write_text(os.path.join(batch.folder, "config.yaml"), batch.config)
+    step: Step[Any, Any] = in_background if len(batch.jobs) > 1 else map
+    keeper = _Keeper(batch, work.schema)
     reads = step(lambda job: (job, _attempt(job, lambda: _read(batch, job))), batch.jobs)
-    for record in step(lambda pair: _written(batch, work, *pair), _computed(batch, work, reads)):
+    for record in step(lambda pair: keeper.keep(*pair), _computed(batch, work, reads)):
         yield record
         if batch.fail_fast and not record["ok"]:
             return
@@ -109,10 +107,13 @@ def _computed(
     batch: Batch, work: Work, reads: Iterable[tuple[Job, _Read | Failure]]
 ) -> Iterator[tuple[Job, Result | Failure]]:
     """The results of what was read, in order, with up to `work.depth` scans in the engine."""
-    entries = read_manifest(batch.folder) if batch.skip_existing and batch.folder else []
+    entries: dict[Any, list[Record]] = {}
+    for entry in read_manifest(batch.folder) if batch.skip_existing and batch.folder else ():
+        entries.setdefault(entry.get("input_sha256"), []).append(entry)
     begun: deque[tuple[Job, _Read | Failure, Any]] = deque()
     for job, given in reads:
-        done = isinstance(given, _Read) and any(_is_result(batch, job, given.scan, entry) for entry in entries)
+        same = entries.get(given.scan.digest, ()) if isinstance(given, _Read) else ()
+        done = any(_is_result(batch, job, entry) for entry in same)
         begun.append((job, given, _begin(work, job, given, done)))
         while len(begun) >= work.depth:
             yield _finish(work, *begun.popleft())
@@ -137,9 +138,9 @@ def _finish(work: Work, job: Job, given: _Read | Failure, begun: Any) -> tuple[J
     return job, result
 
 
-def _is_result(batch: Batch, job: Job, scan: Scan, entry: Record) -> bool:
-    """Whether a manifest line stands for this very work and its files are still there."""
-    if entry.get("input_sha256") != scan.digest or any(entry.get(k) != v for k, v in batch.settings.items()):
+def _is_result(batch: Batch, job: Job, entry: Record) -> bool:
+    """Whether a manifest line for the same input stands for this very work and its files are still there."""
+    if any(entry.get(name) != value for name, value in batch.settings.items()):
         return False
     outputs = entry.get("outputs")
     if not isinstance(outputs, dict) or batch.folder is None:
@@ -148,21 +149,36 @@ def _is_result(batch: Batch, job: Job, scan: Scan, entry: Record) -> bool:
     return all(os.path.normpath(path) in written and os.path.isfile(path) for path in paths(job))
 
 
-def _written(batch: Batch, work: Work, job: Job, result: Result | Failure) -> Record:
-    """Write the files of a result and its line in the manifest; gives the finished record."""
-    if isinstance(result, Failure):
-        return failure_record(work.schema, job, result.error)
-    if not result.writes:
-        return result.record
-    started = perf_counter()
-    for kind, target in job.outputs.items():
-        result.writes[kind](target)
-    time_s = {**result.time_s, "write": perf_counter() - started}
-    record = {**result.record, "time_s": rounded(time_s)}
-    record["warnings"] = [*result.record["warnings"], *batch.warnings]
-    if batch.folder is not None:
-        append_manifest(batch.folder, manifest_entry(record, result.digest, batch.settings, batch.folder))
-    return record
+class _Keeper:
+    """Writes results, each with its line in the manifest, and before the first of them the configuration."""
+
+    def __init__(self, batch: Batch, schema: str) -> None:
+        self._batch = batch
+        self._schema = schema
+        self._first = True
+
+    def keep(self, job: Job, result: Result | Failure) -> Record:
+        """Write the files of a result; gives the finished record."""
+        batch = self._batch
+        if isinstance(result, Failure):
+            return failure_record(self._schema, job, result.error)
+        if not result.writes:
+            return result.record
+        started = perf_counter()
+        self._keep_configuration()
+        for kind, target in job.outputs.items():
+            result.writes[kind](target)
+        time_s = {**result.time_s, "write": perf_counter() - started}
+        record = {**result.record, "time_s": rounded(time_s)}
+        record["warnings"] = [*result.record["warnings"], *batch.warnings]
+        if batch.folder is not None:
+            append_manifest(batch.folder, manifest_entry(record, result.digest, batch.settings, batch.folder))
+        return record
+
+    def _keep_configuration(self) -> None:
+        if self._first and self._batch.folder is not None:
+            write_text(os.path.join(self._batch.folder, "config.yaml"), self._batch.config)
+        self._first = False
 
 
 def _attempt(job: Job, work: Callable[[], Made]) -> Made | Failure:

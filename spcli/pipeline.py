@@ -153,6 +153,7 @@ def run_scans(batch: Batch, config: Config, engine: Engine, want: Want, keep: Ke
     """Run every scan of a batch and write what its jobs name: `features`, `features.<layer>`, `rulebooks`, `stats`.
 
     Raises:
+        CheckpointError: the weights do not fit the network.
         UsageError: results cannot be written.
     """
     return process(batch, _Running(config, engine, want, keep))
@@ -214,6 +215,7 @@ class _Running:
 
     def __init__(self, config: Config, engine: Engine, want: Want, keep: Keep) -> None:
         self._runs = Runs(config, engine, want, keep.weights)
+        self._runs.prepare()
         self._spec = config.voxelize
         self._device = engine.name
         self._keep = keep

@@ -14,7 +14,7 @@ from spcli.features import channel_names, engine_points
 from spcli.grid import ScanCounts, VoxelSpec, fixed_grid
 from spcli.network import Network
 from spcli.points import PointCloud
-from spcli.prepare import Weights, Workshop
+from spcli.prepare import Prepared, Weights, Workshop
 from spcli.readers import StoredTensor
 from spcli.records import stored_counts
 from spcli.rulebook import Rulebook
@@ -76,6 +76,23 @@ class Runs:
     def __init__(self, config: Config, engine: Engine, want: Want, weights: Weights) -> None:
         self._config = config
         self._workshop = Workshop(config, engine, want, weights if want.values else None)
+        self._prepare_s = 0.0
+
+    def prepare(self) -> None:
+        """Make ready what does not depend on a scan, so that what is wrong with it is told before one is read.
+
+        Raises:
+            CheckpointError: the weights do not fit.
+        """
+        channels = self._config.network().in_channels
+        if channels:
+            self._ready_for(channels, None)
+
+    def _ready_for(self, channels: int, shape: tuple[int, ...] | None) -> Prepared:
+        started = perf_counter()
+        ready = self._workshop.ready_for(channels, shape)
+        self._prepare_s += perf_counter() - started
+        return ready
 
     def begin(self, content: PointCloud | StoredTensor, source: str) -> Begun:
         """Hand points or a tensor to the engine.
@@ -104,9 +121,8 @@ class Runs:
         return structs.replace(begun, counts=stored_counts(stored), batch_size=tensor.batch_size)
 
     def _submit(self, scan: Points | SparseTensor, channels: int, shape: tuple[int, ...] | None) -> Begun:
-        started = perf_counter()
-        ready = self._workshop.ready_for(channels, shape)
-        prepare_s = perf_counter() - started
+        ready = self._ready_for(channels, shape)
+        prepare_s, self._prepare_s = self._prepare_s, 0.0
         return Begun(ready.network, ready.runner, ready.runner.submit(scan), None, 1, prepare_s)
 
     def finish(self, begun: Begun) -> RunResult:

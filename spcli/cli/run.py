@@ -155,6 +155,7 @@ def _run(
 
     engine = choose_engine(options["device"], console.warn, options["threads"])
     check_dtype(engine, options["dtype"])
+    console.note(f"{len(jobs)} scans through {config.name} ({config.source}) on {engine.name}")
     want = _want(jobs[0], config)
     weights = _weights(options, want.values)
     label = weights.describe() if want.values else None

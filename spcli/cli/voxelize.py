@@ -114,7 +114,7 @@ def _batch(
     from spcli.batch import Batch
     from spcli.plan import check_existing, estimated_bytes
 
-    jobs, folder = _jobs(found, output, choices.keep_tree)
+    jobs, folder = _jobs(found, output, choices)
     if not (choices.overwrite or choices.skip_existing):
         check_existing(jobs)
     if folder is not None:
@@ -133,7 +133,7 @@ def _batch(
     return Batch(tuple(jobs), folder, config.resolved, settings, named, choices.skip_existing, choices.fail_fast)
 
 
-def _jobs(found: Sequence[ScanPath], output: str, keep_tree: bool) -> tuple[list[Job], str | None]:
+def _jobs(found: Sequence[ScanPath], output: str, choices: BatchChoices) -> tuple[list[Job], str | None]:
     """The jobs, and the directory that keeps their manifest if there is one."""
     from spcli.plan import Job, check_collisions, plan_jobs
 
@@ -142,8 +142,10 @@ def _jobs(found: Sequence[ScanPath], output: str, keep_tree: bool) -> tuple[list
     if output.endswith(".npz") and not os.path.isdir(output):
         if len(found) > 1:
             raise UsageError(f"-o {output}: is one file and there are {len(found)} scans; give a directory")
+        if choices.skip_existing:
+            raise UsageError("--skip-existing needs a directory, whose manifest tells what is done; give -o DIR")
         jobs = [Job(found[0], {"voxels": output})]
         check_collisions(jobs)
         return jobs, None
     check_folder(output)
-    return plan_jobs(found, output, ("voxels",), keep_tree), output
+    return plan_jobs(found, output, ("voxels",), choices.keep_tree), output
