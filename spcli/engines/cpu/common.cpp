@@ -19,7 +19,8 @@ struct Block {
 };
 std::mutex pool_mutex;
 std::vector<Block> pool;
-constexpr size_t kPooledBlocks = 64;
+constexpr size_t kPooledBytes = size_t{256} << 20;
+size_t pooled_bytes = 0;
 
 size_t rounded(size_t bytes) {
   size_t step = 4096;
@@ -43,6 +44,7 @@ void* pool_take(size_t bytes, size_t* capacity) {
       void* memory = best->memory;
       *capacity = best->capacity;
       pool.erase(best);
+      pooled_bytes -= *capacity;
       return memory;
     }
   }
@@ -55,9 +57,12 @@ void* pool_take(size_t bytes, size_t* capacity) {
 void pool_give(void* memory, size_t capacity) {
   std::lock_guard<std::mutex> lock(pool_mutex);
   pool.push_back({memory, capacity});
-  if (pool.size() <= kPooledBlocks) return;
-  std::free(pool.front().memory);
-  pool.erase(pool.begin());
+  pooled_bytes += capacity;
+  while (pooled_bytes > kPooledBytes) {
+    pooled_bytes -= pool.front().capacity;
+    std::free(pool.front().memory);
+    pool.erase(pool.begin());
+  }
 }
 
 }  // namespace spcli
@@ -73,6 +78,7 @@ SPCLI_API void spcli_trim() {
   std::lock_guard<std::mutex> lock(pool_mutex);
   for (const Block& block : pool) std::free(block.memory);
   pool.clear();
+  pooled_bytes = 0;
 }
 
 SPCLI_API void* spcli_allocate(int64_t bytes) {

@@ -11,7 +11,8 @@ namespace spcli {
 namespace {
 
 constexpr int64_t kBitmapCells = int64_t{1} << 24;  // longer axes collect their sites by sorting
-constexpr int64_t kParallelSteps = 40000;           // less work than this is not worth waking a second thread
+constexpr int32_t kParallelRows = 2000;             // fewer rows than this are not worth waking a second thread
+constexpr size_t kParallelSteps = 12000;            // less work than this is not worth waking a second thread
 
 // The pair equation on one axis, seen from the input: which (kernel index, output coordinate) a coordinate feeds.
 class Axis {
@@ -35,6 +36,13 @@ class Axis {
 
   int32_t kernel() const { return kernel_; }
 
+  // Most outputs that one coordinate feeds.
+  int64_t most_outputs() const {
+    size_t most = 0;
+    for (const auto& candidates : by_residue_) most = std::max(most, candidates.size());
+    return static_cast<int64_t>(most);
+  }
+
   template <class Visit>
   void each(int64_t in, Visit&& visit) const {
     int64_t base, residue = 0;
@@ -43,7 +51,8 @@ class Axis {
     } else if (stride_ == 1) {
       base = in + padding_;
     } else {
-      base = (in + padding_) / stride_;
+      // Unsigned 32-bit division is several times faster than signed 64-bit, and a coordinate plus a padding fits.
+      base = static_cast<uint32_t>(in + padding_) / static_cast<uint32_t>(stride_);
       residue = (in + padding_) - base * stride_;
     }
     for (const Candidate& c : by_residue_[residue]) {
@@ -68,6 +77,12 @@ class BitSet {
     words_[word] |= uint64_t{1} << (at & 63);
     low_ = std::min(low_, word);
     high_ = std::max(high_, word);
+  }
+  // Marks cells that lie between `low` and `high`.
+  void mark_all(const int32_t* cell, const int32_t* end, int32_t low, int32_t high) {
+    for (; cell < end; ++cell) words_[*cell >> 6] |= uint64_t{1} << (*cell & 63);
+    low_ = std::min<int64_t>(low_, low >> 6);
+    high_ = std::max<int64_t>(high_, high >> 6);
   }
   template <class Emit>
   int32_t rank_all(Emit&& emit) {
@@ -102,6 +117,7 @@ class SortedSet {
  public:
   explicit SortedSet(int64_t) {}
   void mark(int64_t at) { cells_.push_back(at); }
+  void mark_all(const int32_t* cell, const int32_t* end, int32_t, int32_t) { cells_.insert(cells_.end(), cell, end); }
   template <class Emit>
   int32_t rank_all(Emit&& emit) {
     std::sort(cells_.begin(), cells_.end());
@@ -169,39 +185,56 @@ void each_row(const Sites& in, const Planes& planes, const Axis& z_axis, const A
   }
 }
 
-// Finds the output rows (unless `fixed`: they are given) and the input rows that feed each.
+// The output rows that the input reaches, plane by plane.
 template <class Set>
-RowTable find_rows(const Sites& in, Sites& out, const Axis& z_axis, const Axis& y_axis, bool fixed) {
-  const Planes planes = find_planes(in, out, z_axis, fixed);
-  RowTable table;
-  table.width = z_axis.kernel() * y_axis.kernel();
-  Set set(out.shape[1]);
-  std::vector<int32_t> found_y;
-  std::vector<int32_t> plane_start{0};
-  int32_t first = 0;
-  for (size_t plane = 0; plane < planes.key.size(); ++plane) {
-    if (fixed)
-      for (int32_t row = out.plane_start[plane]; row < out.plane_start[plane + 1]; ++row) set.mark(out.row_y[row]);
-    else
+void find_output_rows(const Sites& in, const Planes& planes, const Axis& z_axis, const Axis& y_axis, Sites& out) {
+  const int64_t count = static_cast<int64_t>(planes.key.size());
+  std::vector<std::vector<int32_t>> found(count);
+#pragma omp parallel num_threads(threads()) if (in.rows() > kParallelRows)
+  {
+    Set set(out.shape[1]);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t plane = 0; plane < count; ++plane) {
       each_row(in, planes, z_axis, y_axis, plane, [&](int32_t, int32_t, int64_t oy, int32_t) { set.mark(oy); });
-    std::vector<int64_t> ys;
-    const int32_t rows = set.rank_all([&](int64_t oy) { ys.push_back(oy); });
-    for (int64_t oy : ys) found_y.push_back(static_cast<int32_t>(oy));
-    table.in_row.resize(static_cast<size_t>(first + rows) * table.width, -1);
-    each_row(in, planes, z_axis, y_axis, plane, [&](int32_t kz, int32_t ky, int64_t oy, int32_t row) {
-      const int32_t rank = set.rank(oy);
-      if (fixed && (rank >= rows || ys[rank] != oy)) return;
-      table.in_row[static_cast<size_t>(first + rank) * table.width + kz * y_axis.kernel() + ky] = row;
-    });
-    set.clear();
-    first += rows;
-    plane_start.push_back(first);
+      set.rank_all([&](int64_t oy) { found[plane].push_back(static_cast<int32_t>(oy)); });
+      set.clear();
+    }
   }
-  if (!fixed) {
-    out.plane_key = planes.key;
-    out.plane_start = plane_start;
-    out.row_y = Buffer<int32_t>(found_y.size());
-    std::copy(found_y.begin(), found_y.end(), out.row_y.data());
+  out.plane_key = planes.key;
+  out.plane_start.assign(1, 0);
+  for (const auto& rows : found) out.plane_start.push_back(out.plane_start.back() + static_cast<int32_t>(rows.size()));
+  out.row_y = Buffer<int32_t>(out.plane_start.back());
+  for (int64_t plane = 0; plane < count; ++plane)
+    std::copy(found[plane].begin(), found[plane].end(), out.row_y.data() + out.plane_start[plane]);
+}
+
+// The input rows that feed each output row through its first `width` pairs (kz, ky). The output rows are known when
+// `fixed` (submanifold) and found here otherwise.
+template <class Set>
+RowTable find_rows(const Sites& in, Sites& out, const Axis& z_axis, const Axis& y_axis, bool fixed, int32_t width) {
+  const Planes planes = find_planes(in, out, z_axis, fixed);
+  if (!fixed) find_output_rows<Set>(in, planes, z_axis, y_axis, out);
+  RowTable table;
+  table.width = width;
+  table.in_row.assign(static_cast<size_t>(out.rows()) * width, -1);
+  const int64_t count = static_cast<int64_t>(planes.key.size());
+#pragma omp parallel num_threads(threads()) if (in.rows() > kParallelRows)
+  {
+    Set set(out.shape[1]);
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t plane = 0; plane < count; ++plane) {
+      const int32_t first = out.plane_start[plane], rows = out.plane_start[plane + 1] - first;
+      const int32_t* y = out.row_y.data() + first;
+      for (int32_t row = 0; row < rows; ++row) set.mark(y[row]);
+      set.rank_all([](int64_t) {});
+      each_row(in, planes, z_axis, y_axis, plane, [&](int32_t kz, int32_t ky, int64_t oy, int32_t row) {
+        const int32_t pair = kz * y_axis.kernel() + ky;
+        if (pair >= width) return;
+        const int32_t rank = set.rank(oy);
+        if (rank < rows && y[rank] == oy) table.in_row[static_cast<size_t>(first + rank) * width + pair] = row;
+      });
+      set.clear();
+    }
   }
   return table;
 }
@@ -244,37 +277,68 @@ void finish_counts(Chunk& chunk, const std::vector<int64_t>& cursor) {
   for (size_t tap = 0; tap < chunk.count.size(); ++tap) chunk.count[tap] = cursor[tap] - chunk.begin[tap];
 }
 
+// What each input site feeds along x, worked out once: it is wanted again for every output row its row reaches.
+struct Feeds {
+  Buffer<int32_t> site, kx, ox;  // entries: input site, kernel index, output x
+  Buffer<int64_t> first, last;   // input rows: their range of entries
+  Buffer<int32_t> low, high;     // input rows: the range of their output x, empty where high < low
+};
+
+Feeds find_feeds(const Sites& in, const Axis& x_axis) {
+  const int64_t most = x_axis.most_outputs();
+  const size_t entries = static_cast<size_t>(in.count()) * most, rows = in.rows();
+  Feeds feeds{Buffer<int32_t>(entries), Buffer<int32_t>(entries), Buffer<int32_t>(entries), Buffer<int64_t>(rows),
+              Buffer<int64_t>(rows),    Buffer<int32_t>(rows),    Buffer<int32_t>(rows)};
+#pragma omp parallel for num_threads(threads()) schedule(static) if (entries > kParallelSteps)
+  for (int32_t row = 0; row < in.rows(); ++row) {
+    int64_t at = in.row_start[row] * most;
+    int32_t low = INT32_MAX, high = -1;
+    feeds.first[row] = at;
+    for (int32_t i = in.row_start[row]; i < in.row_start[row + 1]; ++i)
+      x_axis.each(in.x[i], [&](int32_t kx, int64_t ox) {
+        feeds.site[at] = i;
+        feeds.kx[at] = kx;
+        feeds.ox[at++] = static_cast<int32_t>(ox);
+        low = std::min(low, static_cast<int32_t>(ox));
+        high = std::max(high, static_cast<int32_t>(ox));
+      });
+    feeds.last[row] = at;
+    feeds.low[row] = low;
+    feeds.high[row] = high;
+  }
+  return feeds;
+}
+
 // Output sites and rules of a chunk in one pass: mark what the rows reach, rank it, then write the rules.
 template <class Set>
-void compute_chunk(const Sites& in, const RowTable& table, const Axis& x_axis, int64_t width,
+void compute_chunk(const Sites& in, const RowTable& table, const Feeds& feeds, int32_t kernel, int64_t width,
                    Buffer<int32_t>& row_count, Chunk& chunk) {
-  const int32_t kernel = x_axis.kernel();
   reserve_rules(in, table, kernel, table.width * kernel, chunk);
   Set set(width);
   std::vector<int64_t> cursor = chunk.begin;
-  std::vector<int32_t> found;
+  chunk.x = Buffer<int32_t>(chunk.in_rows.size());  // every site has a rule
+  int32_t* const x = chunk.x.data();
+  int32_t found = 0;
   for (int32_t row = chunk.first_row; row < chunk.last_row; ++row) {
     const int32_t* sources = table[row];
     for (int32_t k = 0; k < table.width; ++k) {
-      if (sources[k] < 0) continue;
-      for (int32_t i = in.row_start[sources[k]]; i < in.row_start[sources[k] + 1]; ++i)
-        x_axis.each(in.x[i], [&](int32_t, int64_t ox) { set.mark(ox); });
+      const int32_t source = sources[k];
+      if (source < 0 || feeds.high[source] < 0) continue;
+      set.mark_all(&feeds.ox[feeds.first[source]], &feeds.ox[feeds.last[source]], feeds.low[source],
+                   feeds.high[source]);
     }
-    const int32_t base = static_cast<int32_t>(found.size());
-    row_count[row] = set.rank_all([&](int64_t ox) { found.push_back(static_cast<int32_t>(ox)); });
+    const int32_t base = found;
+    row_count[row] = set.rank_all([&](int64_t ox) { x[found++] = static_cast<int32_t>(ox); });
     for (int32_t k = 0; k < table.width; ++k) {
-      if (sources[k] < 0) continue;
-      for (int32_t i = in.row_start[sources[k]]; i < in.row_start[sources[k] + 1]; ++i)
-        x_axis.each(in.x[i], [&](int32_t kx, int64_t ox) {
-          emit(chunk, cursor.data(), k * kernel + kx, i, base + set.rank(ox));
-        });
+      const int32_t source = sources[k];
+      if (source < 0) continue;
+      for (int64_t e = feeds.first[source]; e < feeds.last[source]; ++e)
+        emit(chunk, cursor.data(), k * kernel + feeds.kx[e], feeds.site[e], base + set.rank(feeds.ox[e]));
     }
     set.clear();
   }
   finish_counts(chunk, cursor);
-  chunk.sites = static_cast<int32_t>(found.size());
-  chunk.x = Buffer<int32_t>(found.size());
-  std::copy(found.begin(), found.end(), chunk.x.data());
+  chunk.sites = found;
 }
 
 // Rules of one output row with one input row of a submanifold map, taps [0, limit) of the row's kernel.
@@ -364,7 +428,7 @@ std::vector<Chunk> cut(const Sites& in, const RowTable& table, int32_t rows) {
       if (table[row][k] >= 0) sites += in.row_start[table[row][k] + 1] - in.row_start[table[row][k]];
     work[row + 1] = work[row] + sites;
   }
-  const bool alone = threads() == 1 || work[rows] < kParallelSteps;
+  const bool alone = threads() == 1 || work[rows] < static_cast<int64_t>(kParallelSteps);
   const int32_t wanted = alone ? 1 : 4 * threads();
   std::vector<Chunk> chunks;
   for (int32_t c = 0, row = 0; c < wanted; ++c) {
@@ -390,7 +454,7 @@ void join_chunks(const std::vector<Chunk>& chunks, const std::vector<int32_t>& f
   }
   map.in_rows = Buffer<int32_t>(map.splits[taps]);
   map.out_rows = Buffer<int32_t>(map.splits[taps]);
-#pragma omp parallel for num_threads(threads()) schedule(dynamic, 1) if (map.splits[taps] > kParallelSteps)
+#pragma omp parallel for num_threads(threads()) schedule(dynamic, 1) if (map.in_rows.size() > kParallelSteps)
   for (int32_t tap = 0; tap < taps; ++tap) {
     int64_t at = map.splits[tap];
     for (size_t c = 0; c < chunks.size(); ++c) {
@@ -425,8 +489,10 @@ void build_submanifold(const Geometry& g, const Axis* axes, Map& map) {
     map.splits = {0};
     return;
   }
-  const RowTable table = sites.shape[1] <= kBitmapCells ? find_rows<BitSet>(sites, *map.out, axes[0], axes[1], true)
-                                                        : find_rows<SortedSet>(sites, *map.out, axes[0], axes[1], true);
+  const int32_t width = (kernel.centre + kernel.kernel_x - 1) / kernel.kernel_x;
+  const RowTable table = sites.shape[1] <= kBitmapCells
+                             ? find_rows<BitSet>(sites, *map.out, axes[0], axes[1], true, width)
+                             : find_rows<SortedSet>(sites, *map.out, axes[0], axes[1], true, width);
   std::vector<Chunk> chunks = cut(sites, table, sites.rows());
 #pragma omp parallel for num_threads(threads()) schedule(dynamic, 1) if (chunks.size() > 1)
   for (size_t c = 0; c < chunks.size(); ++c) submanifold_chunk(sites, table, kernel, chunks[c]);
@@ -437,17 +503,19 @@ void build_computed(const Axis* axes, Map& map) {
   const Sites& in = *map.in;
   Sites& out = *map.out;
   const bool short_y = out.shape[1] <= kBitmapCells, short_x = out.shape[2] <= kBitmapCells;
-  const RowTable table = short_y ? find_rows<BitSet>(in, out, axes[0], axes[1], false)
-                                 : find_rows<SortedSet>(in, out, axes[0], axes[1], false);
+  const int32_t width = axes[0].kernel() * axes[1].kernel();
+  const RowTable table = short_y ? find_rows<BitSet>(in, out, axes[0], axes[1], false, width)
+                                 : find_rows<SortedSet>(in, out, axes[0], axes[1], false, width);
+  const Feeds feeds = find_feeds(in, axes[2]);
   const int32_t rows = out.rows();
   std::vector<Chunk> chunks = cut(in, table, rows);
   Buffer<int32_t> row_count(rows);
 #pragma omp parallel for num_threads(threads()) schedule(dynamic, 1) if (chunks.size() > 1)
   for (size_t c = 0; c < chunks.size(); ++c) {
     if (short_x)
-      compute_chunk<BitSet>(in, table, axes[2], out.shape[2], row_count, chunks[c]);
+      compute_chunk<BitSet>(in, table, feeds, axes[2].kernel(), out.shape[2], row_count, chunks[c]);
     else
-      compute_chunk<SortedSet>(in, table, axes[2], out.shape[2], row_count, chunks[c]);
+      compute_chunk<SortedSet>(in, table, feeds, axes[2].kernel(), out.shape[2], row_count, chunks[c]);
   }
   std::vector<int32_t> first_site;
   int64_t sites = 0;
@@ -512,7 +580,7 @@ const std::vector<int64_t>& Map::block_starts(int32_t block, bool inverted) {
   const int64_t blocks = (outputs + block - 1) / block;
   auto fresh = std::make_unique<Starts>(Starts{block, inverted, {}});
   fresh->starts.resize(static_cast<size_t>(taps) * (blocks + 1));
-#pragma omp parallel for num_threads(threads()) schedule(dynamic, 1) if (taps * blocks * 8 > kParallelSteps)
+#pragma omp parallel for num_threads(threads()) schedule(dynamic, 1) if (fresh->starts.size() > kParallelSteps)
   for (int tap = 0; tap < taps; ++tap) {
     const Rules r = rules(tap, inverted);
     int64_t* starts = fresh->starts.data() + tap * (blocks + 1);
