@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct, structs
 
-from spcli.errors import InputError, SpcliError
+from spcli.errors import ConfigError, InputError, SpcliError
 from spcli.plan import Job, paths
 from spcli.readers import Columns, Scan, read
 from spcli.records import Record, failure_record, manifest_entry, rounded, skipped_record
@@ -185,6 +185,8 @@ def _attempt(job: Job, work: Callable[[], Made]) -> Made | Failure:
     """What `work` gives, or the failure it ends with."""
     try:
         return work()
+    except ConfigError as error:
+        return Failure(error if error.source else ConfigError(error.problems, job.scan.source))
     except SpcliError as error:
         return Failure(error)
     except MemoryError:

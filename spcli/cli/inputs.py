@@ -52,6 +52,8 @@ def find_inputs(scans: Sequence[str], lists: Sequence[str], nul: bool) -> list[S
     named = [*scans, *(path for source in lists for path in _listed(source, nul))]
     if not named:
         raise UsageError("no scan: name files, directories, - for standard input, or --from-file LIST")
+    if not all(named):
+        raise UsageError("an empty path stands where a scan should; name a file, a directory, or -")
     if [*named, *lists].count(STDIN) > 1:
         raise UsageError("standard input (-) is named twice and can be read once")
     return find_scans(named)
@@ -167,7 +169,9 @@ def check_folder(folder: str) -> None:
     """The place for results must be a folder, or free to become one.
 
     Raises:
-        UsageError: it is a file.
+        UsageError: it is a file, or no name.
     """
+    if not folder:
+        raise UsageError("-o is empty; give a directory")
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise UsageError(f"-o {folder}: is a file; give a directory")

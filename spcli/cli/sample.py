@@ -11,6 +11,7 @@ from spcli.cli.options import subcommand
 from spcli.cli.render import json_line, write_line
 from spcli.errors import UsageError
 
+MOST_POINTS = 10_000_000
 EXAMPLES = """
 spcli sample -o scan.bin
 spcli sample -o scan.npy --seed 7 --points 20000
@@ -20,8 +21,10 @@ spcli sample -o - | spcli info -
 
 @subcommand("sample", EXAMPLES)
 @click.option("-o", "--output", required=True, metavar="FILE", help="A .bin or .npy; - writes a .bin to stdout.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, another street.")
-@click.option("--points", type=click.IntRange(min=1), metavar="N", help="About how many points; 115,000.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Another seed, another street."
+)
+@click.option("--points", type=click.IntRange(1, MOST_POINTS), metavar="N", help="About how many points; 115,000.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def command(output: str, seed: int, points: int | None, overwrite: bool) -> None:
     """Write a synthetic street scan.

@@ -148,8 +148,9 @@ def test_saved_weights_give_the_same_features_again(spcli, scan, config, results
 
 def test_weights_that_do_not_fit_are_exit_6_with_every_difference(spcli, scan, config, tmp_path):
     np.savez(tmp_path / "w.npz", **{"enter.weight": np.zeros((8, 3, 3, 3, 5), np.float32), "extra": np.zeros(1)})
-    outcome = spcli("run", "--config", config, scan, "-o", tmp_path / "out", "--weights", tmp_path / "w.npz")
-    assert outcome.code == 6
+    outcome = spcli("run", "--config", config, scan, "-", "-o", tmp_path / "out", "--weights", tmp_path / "w.npz")
+    assert (outcome.code, outcome.out) == (6, b"")
+    assert not (tmp_path / "out").exists()
     for word in ("enter.weight", "extra", "leave.weight", "down.norm.running_var"):
         assert word in outcome.err
 

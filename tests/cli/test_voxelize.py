@@ -270,6 +270,9 @@ def test_an_input_is_never_its_own_output(spcli, scan, config, tmp_path):
         ["scan.bin", "-o", "out", "--voxel-size", "1,1,1", "--columns", "x,y"],
         ["a.bin", "b.bin", "-o", "out.npz", "--voxel-size", "1,1,1"],
         ["scan.bin", "--voxel-size", "1,1,1"],
+        ["scan.bin", "--voxel-size", "1,1,1", "-o", ""],
+        ["", "--voxel-size", "1,1,1", "-o", "out"],
+        ["scan.bin", "--voxel-size", "1,1,1", "-o", "a.npz", "--skip-existing"],
     ],
 )
 def test_what_cannot_be_meant_is_exit_2(spcli, arguments, monkeypatch, tmp_path):
@@ -286,6 +289,13 @@ def test_what_cannot_be_meant_is_exit_2(spcli, arguments, monkeypatch, tmp_path)
 def test_a_grid_that_cannot_be_is_exit_5(spcli, scan, tmp_path, arguments):
     outcome = spcli("voxelize", scan, *arguments, "-o", tmp_path / "out")
     assert (outcome.code, outcome.out) == (5, b"")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_that_spans_too_many_voxels_is_named(spcli, scan, tmp_path):
+    outcome = spcli("voxelize", scan, "--voxel-size", "1e-9,1,1", "-o", tmp_path / "out")
+    assert outcome.code == 5
+    assert outcome.record["error"]["message"].startswith(f"{scan}: voxelize.voxel_size")
     assert not (tmp_path / "out").exists()
 
 
