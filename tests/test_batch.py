@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent import futures
 
 import pytest
 
@@ -45,14 +46,35 @@ def test_an_exception_in_the_work_reaches_the_consumer_in_its_turn():
     assert seen == [0, 1]
 
 
-def test_the_end_finishes_what_has_begun_and_drops_the_rest():
+def test_the_end_finishes_what_has_begun_and_drops_the_rest(monkeypatch):
+    """Item 1 is being worked on when the iteration ends; it is let go only then, and the items behind it never run."""
+    ahead, begun, ending = (threading.Event() for _ in range(3))
     done = []
-    iterator = in_background(done.append, range(1000))
+
+    class Pool(futures.ThreadPoolExecutor):
+        def shutdown(self, wait=True, *, cancel_futures=False):
+            super().shutdown(False, cancel_futures=cancel_futures)
+            ending.set()
+            super().shutdown(wait)
+
+    def items():
+        yield from range(READ_AHEAD)
+        ahead.set()
+        yield from range(READ_AHEAD, 1000)
+
+    def work(n):
+        assert ahead.wait(10)
+        if n == 1:
+            begun.set()
+            assert ending.wait(10)
+        done.append(n)
+
+    monkeypatch.setattr(futures, "ThreadPoolExecutor", Pool)
+    iterator = in_background(work, items())
     next(iterator)
+    assert begun.wait(10)
     iterator.close()
-    after = len(done)
-    assert after <= 2 + READ_AHEAD
-    assert threading.active_count() == 1 or len(done) == after
+    assert done == [0, 1]
 
 
 def test_an_exception_in_the_items_ends_the_work():

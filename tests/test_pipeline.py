@@ -11,12 +11,15 @@ import pytest
 
 import spcli
 from spcli.config import read_config
+from spcli.engines import load_engine
 from spcli.engines.base import Want
 from spcli.errors import ConfigError, InputError, UsageError
 from spcli.grid import VoxelSpec
 from spcli.pipeline import run, voxelize
 from spcli.points import PointCloud
 from spcli.prepare import Weights
+from spcli.readers import StoredTensor
+from spcli.runs import Runs
 from spcli.sparse_tensor import SparseTensor
 
 NETWORK = """\
@@ -114,6 +117,32 @@ def test_a_data_dependent_range_gives_each_scan_its_shape():
     wide = PointCloud(CLOUD.values * np.float32([3, 1, 1, 1]), CLOUD.columns)
     shapes = [run(config, cloud).stats["layers"][0]["in_spatial_shape"] for cloud in (CLOUD, wide)]
     assert shapes == [[2, 3, 4], [2, 3, 10]]
+
+
+def test_the_height_of_a_scans_own_grid_counts_in_its_statistics():
+    text = NETWORK.replace(", point_cloud_range: [0, 0, 0, 4, 3, 2]", "")
+    config = read_config(text + "  - {name: c, type: HeightCompression, input: a}\n")
+    tall = PointCloud(CLOUD.values * np.float32([1, 1, 4, 1]), CLOUD.columns)
+    channels = [run(config, cloud).stats["layers"][2]["out_channels"] for cloud in (CLOUD, tall)]
+    assert channels == [3 * 2, 3 * 5]
+
+
+def test_inputs_of_several_shapes_are_prepared_once(monkeypatch):
+    config = read_config("\n".join(line for line in NETWORK.splitlines() if "voxelize" not in line))
+    engine = load_engine("cpu")
+    compiled = []
+
+    class Counting(type(engine)):
+        def compile(self, program, parameters, want):
+            compiled.append(program)
+            return super().compile(program, parameters, want)
+
+    runs = Runs(config, Counting(), Want(("b",)), Weights())
+    for side, channels in ((4, 2), (6, 2), (4, 3), (6, 3)):
+        tensor = SparseTensor(np.ones((1, channels), np.float32), np.zeros((1, 4), np.int32), (side,) * 3)
+        result = runs.finish(runs.begin(StoredTensor(tensor), "t"))
+        assert result.features.spatial_shape == (side // 2,) * 3
+    assert len(compiled) == 2
 
 
 def test_a_tensor_of_another_shape_than_the_range_is_refused(config):

@@ -47,7 +47,6 @@ def _guarded(arguments: list[str]) -> int:
                 sys.stdout.flush()
         return code
     except BrokenPipeError:
-        _discard_output()
         return OK
     except KeyboardInterrupt:
         console.error("interrupted")
@@ -94,17 +93,8 @@ def _unexpected(error: Exception) -> int:
     if isinstance(error, MemoryError):
         console.error("there is not enough memory; use larger voxels, a smaller range or fewer channels")
     elif isinstance(error, OSError):
-        _discard_output()
         place = error.filename or "output"
         console.error(f"{place}: {error.strerror or error}; check the place and run again")
     else:
         console.error(f"unexpected {type(error).__name__}: {error}; this is a bug in spcli, -vv shows where")
     return UNEXPECTED
-
-
-def _discard_output() -> None:
-    """Point standard output at nothing, so that the interpreter's own flush at shutdown cannot fail."""
-    with suppress(OSError, ValueError, AttributeError):
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, sys.stdout.fileno())
-        os.close(nothing)

@@ -204,6 +204,13 @@ def test_one_bad_scan_does_not_stop_the_others(spcli, folder, config, tmp_path):
     assert (stopped.code, [record["ok"] for record in stopped.lines]) == (4, [True, False])
 
 
+def test_a_batch_with_bad_scans_ends_with_4_whatever_their_own_codes(spcli, folder, tmp_path):
+    inputs = (folder / "one.bin", folder / "scan.bin")
+    outcome = spcli("voxelize", *inputs, "--columns", 4, "--voxel-size", "1e-9,1,1", "-o", tmp_path)
+    assert [record["ok"] for record in outcome.lines] == [True, False]
+    assert (outcome.code, outcome.lines[1]["error"]["code"]) == (4, 5)
+
+
 def test_lists_of_scans_come_from_files_and_from_standard_input(spcli, folder, config, tmp_path):
     paths = [str(folder / "scan.bin"), str(folder / "other.bin")]
     (tmp_path / "list").write_text("\n".join(paths) + "\n")
