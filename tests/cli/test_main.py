@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -75,6 +76,8 @@ def test_the_version_is_that_of_the_package(spcli):
     import spcli as package
 
     assert spcli("--version").out.decode() == f"spcli {package.__version__}\n"
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert f'\nversion = "{package.__version__}"\n' in project or "dynamic" in project
 
 
 def test_a_misspelt_command_is_a_usage_error_with_a_suggestion(spcli):
