@@ -13,8 +13,8 @@ import numpy as np
 from spcli.config import load_config
 from spcli.engines import load_engine
 from spcli.engines.base import Frame, Points, Want, download_voxels
-from spcli.features import engine_points
 from spcli.network import Network
+from spcli.pipeline.features import engine_points
 from spcli.program import Convolve
 from spcli.readers import read
 from spcli.sparse_tensor import SparseTensor

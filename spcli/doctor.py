@@ -16,9 +16,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from spcli import __version__
-from spcli.device import ask_driver
 from spcli.engines import load_engine
 from spcli.engines.base import Engine, Epilogue, LayerParameters, Points, download_voxels
+from spcli.engines.device import ask_driver
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.grid import VoxelSpec
 from spcli.sparse_tensor import SparseTensor, VoxelizedScan

@@ -14,11 +14,11 @@ from spcli.cli.console import console
 from spcli.errors import UsageError
 
 if TYPE_CHECKING:
-    from spcli.batch import Batch
     from spcli.config import Config
-    from spcli.plan import Job
+    from spcli.pipeline.batch import Batch
+    from spcli.pipeline.plan import Job
+    from spcli.pipeline.records import Record
     from spcli.readers import ScanPath
-    from spcli.records import Record
 
 STDIN = STDOUT = "-"
 BAD_INPUT = 4
@@ -157,7 +157,7 @@ def check_room(jobs: Sequence[Job], folder: str, estimate: Callable[[Job], int])
     """
     if len(jobs) < 2:
         return
-    from spcli.plan import GIGABYTE, check_space
+    from spcli.pipeline.plan import GIGABYTE, check_space
 
     needed = sum(map(estimate, jobs))
     if needed > GIGABYTE:

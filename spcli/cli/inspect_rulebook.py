@@ -84,8 +84,8 @@ def _rulebooks(source: str, options: dict[str, Any]) -> Sequence[KeyedRulebook]:
 
 
 def _built(raw: Any, config: Any, options: dict[str, Any]) -> Sequence[KeyedRulebook]:
-    from spcli.device import choose_engine
     from spcli.engines.base import Want
+    from spcli.engines.device import choose_engine
     from spcli.inspect import KeyedRulebook
     from spcli.pipeline import run
     from spcli.readers import parse

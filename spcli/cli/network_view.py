@@ -12,10 +12,10 @@ from spcli.cli.render import CsvWriter, amount, flat, json_line, json_text, show
 if TYPE_CHECKING:
     from spcli.config import Config
     from spcli.network import Network
-    from spcli.plan import Job
+    from spcli.pipeline.plan import Job
 
 NETWORK_SCHEMA = "spcli.network/1"
-PLAN_SCHEMA = "spcli.plan/1"
+PLAN_SCHEMA = "spcli.pipeline.plan/1"
 
 
 def network_object(config: Config, network: Network) -> dict[str, Any]:

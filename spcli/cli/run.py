@@ -32,11 +32,11 @@ from spcli.cli.options import (
 from spcli.errors import ConfigError, Problem, UsageError
 
 if TYPE_CHECKING:
-    from spcli.batch import Batch
     from spcli.config import Config
     from spcli.engines.base import Want
-    from spcli.plan import Job
-    from spcli.prepare import Weights
+    from spcli.pipeline.batch import Batch
+    from spcli.pipeline.plan import Job
+    from spcli.pipeline.prepare import Weights
     from spcli.readers import ScanPath
 
 EXAMPLES = """
@@ -121,7 +121,7 @@ def _jobs(
     found: Sequence[ScanPath], output: str | None, kinds: Sequence[str], choices: BatchChoices, dry_run: bool
 ) -> list[Job]:
     """The jobs; nothing is written yet."""
-    from spcli.plan import Job, check_existing, plan_jobs
+    from spcli.pipeline.plan import Job, check_existing, plan_jobs
 
     if output is None and not dry_run:
         raise UsageError("no place for the results: give -o DIR")
@@ -138,7 +138,7 @@ def _jobs(
 def _dry_run(config: Config, jobs: Sequence[Job], form: str) -> int:
     """Print the shape chain and the plan."""
     from spcli.cli.network_view import print_plan
-    from spcli.plan import estimated_bytes
+    from spcli.pipeline.plan import estimated_bytes
 
     network = config.network()
     print_plan(config, network, [(job, estimated_bytes(job, network)) for job in jobs], form)
@@ -149,9 +149,9 @@ def _run(
     config: Config, jobs: Sequence[Job], folder: str | None, choices: BatchChoices, options: dict[str, Any]
 ) -> int:
     """Compute and write."""
-    from spcli.device import check_dtype, choose_engine
+    from spcli.engines.device import check_dtype, choose_engine
     from spcli.pipeline import Keep, run_scans
-    from spcli.plan import estimated_bytes
+    from spcli.pipeline.plan import estimated_bytes
 
     engine = choose_engine(options["device"], console.warn, options["threads"])
     check_dtype(engine, options["dtype"])
@@ -180,7 +180,7 @@ def _want(job: Job, config: Config) -> Want:
 
 
 def _weights(options: dict[str, Any], used: bool) -> Weights:
-    from spcli.prepare import Weights
+    from spcli.pipeline.prepare import Weights
 
     path, save = options["weights"], options["save_weights"]
     if path is not None and options["seed"] is not None:
@@ -196,7 +196,7 @@ def _batch(
     config: Config, jobs: Sequence[Job], folder: str | None, choices: BatchChoices, options: dict[str, Any]
 ) -> Batch:
     from spcli import __version__
-    from spcli.batch import Batch
+    from spcli.pipeline.batch import Batch
 
     columns, label = options["columns"], options["label"]
     settings = {

@@ -53,11 +53,11 @@ def command(path: str, **options: Any) -> None:
 
 def _of_scan(path: str, options: dict[str, Any]) -> dict[str, Any]:
     from spcli.cli.inputs import read_configuration
-    from spcli.device import choose_engine
     from spcli.engines.base import Want
+    from spcli.engines.device import choose_engine
     from spcli.pipeline import run
+    from spcli.pipeline.records import result_warnings
     from spcli.readers import read
-    from spcli.records import result_warnings
 
     config = read_configuration(options["config"], options["preset"], options["sets"], options["columns"])
     scan = read(path, options["columns"] or (config.voxelize.columns if config.voxelize else None))

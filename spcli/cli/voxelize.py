@@ -33,9 +33,9 @@ from spcli.cli.options import (
 from spcli.errors import ConfigError, Problem, UsageError
 
 if TYPE_CHECKING:
-    from spcli.batch import Batch
     from spcli.config import Config
-    from spcli.plan import Job
+    from spcli.pipeline.batch import Batch
+    from spcli.pipeline.plan import Job
     from spcli.readers import ScanPath
 
 EXAMPLES = """
@@ -70,7 +70,7 @@ def command(scans: tuple[str, ...], lists: tuple[str, ...], nul: bool, output: s
     OUT/<name>.voxels.npz with indices (batch, z, y, x), features, num_points and spatial_shape.
     """
     from spcli.cli.render import default_format
-    from spcli.device import choose_engine
+    from spcli.engines.device import choose_engine
     from spcli.pipeline import Extras, voxelize_scans
 
     choices = BatchChoices(**{name: options[name] for name in BatchChoices.__struct_fields__})
@@ -111,8 +111,8 @@ def _batch(
 ) -> Batch:
     """Where everything goes; nothing is written yet."""
     from spcli import __version__
-    from spcli.batch import Batch
-    from spcli.plan import check_existing, estimated_bytes
+    from spcli.pipeline.batch import Batch
+    from spcli.pipeline.plan import check_existing, estimated_bytes
 
     jobs, folder = _jobs(found, output, choices)
     if not (choices.overwrite or choices.skip_existing):
@@ -135,7 +135,7 @@ def _batch(
 
 def _jobs(found: Sequence[ScanPath], output: str, choices: BatchChoices) -> tuple[list[Job], str | None]:
     """The jobs, and the directory that keeps their manifest if there is one."""
-    from spcli.plan import Job, check_collisions, plan_jobs
+    from spcli.pipeline.plan import Job, check_collisions, plan_jobs
 
     if output == STDOUT:
         return [Job(found[0], {"voxels": data_stream(found)})], None

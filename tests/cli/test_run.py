@@ -95,7 +95,7 @@ def test_the_features_say_where_they_lie(results):
     description = meta(results / "scan.features.npz")
     data = load(results / "scan.features.npz")
     assert data["features"].dtype == np.float32
-    assert description["schema"] == "spcli.features/1"
+    assert description["schema"] == "spcli.pipeline.features/1"
     assert description["channels"] == ["leave.0", "leave.1", "leave.2"]
     assert description["voxel_size"] == [0.5, 0.5, 0.5]
     assert description["point_cloud_range"] == [0, -20, -3, 40, 20, 3]
@@ -220,7 +220,7 @@ def test_the_estimate_is_of_the_right_size(spcli, scan, config, results):
 
 
 def test_a_batch_the_disk_cannot_hold_is_refused_before_it_begins(spcli, folder, config, tmp_path, monkeypatch):
-    from spcli import plan
+    from spcli.pipeline import plan
 
     monkeypatch.setattr(plan, "free_bytes", lambda place: 1000)
     outcome = spcli("run", "--config", config, folder, "-o", tmp_path / "out")
@@ -230,7 +230,7 @@ def test_a_batch_the_disk_cannot_hold_is_refused_before_it_begins(spcli, folder,
 
 
 def test_a_batch_of_more_than_a_gigabyte_is_told(spcli, folder, config, tmp_path, monkeypatch):
-    from spcli import plan
+    from spcli.pipeline import plan
 
     monkeypatch.setattr(plan, "GIGABYTE", 1000)
     outcome = spcli("run", "--config", config, folder, "-o", tmp_path / "out", "--write", "features")
@@ -317,7 +317,7 @@ def test_other_arithmetic_than_float32_needs_a_gpu(spcli, scan, config, tmp_path
 def test_auto_falls_back_to_the_cpu_and_says_so_only_where_a_device_is_present(
     spcli, scan, config, tmp_path, monkeypatch
 ):
-    from spcli import device
+    from spcli.engines import device
 
     for present, devices in ((False, 0), (True, 0), (True, 1)):
         monkeypatch.setattr(device, "ask_driver", lambda p=present, n=devices: device.CudaDriver(p, n))

@@ -307,7 +307,7 @@ def test_a_scan_that_spans_too_many_voxels_is_named(spcli, scan, tmp_path):
 
 
 def test_cuda_that_is_not_there_is_exit_3(spcli, scan, config, tmp_path, monkeypatch):
-    from spcli import device
+    from spcli.engines import device
 
     monkeypatch.setattr(device, "ask_driver", lambda: device.CudaDriver(False))
     outcome = spcli("voxelize", scan, "--config", config, "-o", tmp_path / "out", "--device", "cuda")

@@ -6,9 +6,8 @@ import ctypes
 
 import pytest
 
-from spcli import device
-from spcli.device import CudaDriver, ask_driver, check_dtype, choose_engine
-from spcli.engines import load_engine
+from spcli.engines import device, load_engine
+from spcli.engines.device import CudaDriver, ask_driver, check_dtype, choose_engine
 from spcli.errors import DeviceError
 
 

@@ -10,13 +10,13 @@ from msgspec import Struct, structs
 
 from spcli.engines.base import Engine, Frame, Points, Runner, Want
 from spcli.errors import ConfigError, InputError, Problem
-from spcli.features import channel_names, engine_points
 from spcli.grid import ScanCounts, VoxelSpec, fixed_grid
 from spcli.network import Network
+from spcli.pipeline.features import channel_names, engine_points
+from spcli.pipeline.prepare import Prepared, Weights, Workshop
+from spcli.pipeline.records import stored_counts
 from spcli.points import PointCloud
-from spcli.prepare import Prepared, Weights, Workshop
 from spcli.readers import StoredTensor
-from spcli.records import stored_counts
 from spcli.rulebook import Rulebook
 from spcli.sparse_tensor import SparseTensor
 

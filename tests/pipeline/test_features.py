@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from spcli.errors import InputError
-from spcli.features import channel_names, engine_points
 from spcli.grid import FeatureColumn, VoxelSpec
+from spcli.pipeline.features import channel_names, engine_points
 from spcli.points import PointCloud
 
 COLUMNS = ("x", "y", "z", "intensity")

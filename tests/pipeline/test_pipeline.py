@@ -16,10 +16,10 @@ from spcli.engines.base import Want
 from spcli.errors import ConfigError, InputError, UsageError
 from spcli.grid import VoxelSpec
 from spcli.pipeline import run, voxelize
+from spcli.pipeline.prepare import Weights
+from spcli.pipeline.runs import Runs
 from spcli.points import PointCloud
-from spcli.prepare import Weights
 from spcli.readers import StoredTensor
-from spcli.runs import Runs
 from spcli.sparse_tensor import SparseTensor
 
 NETWORK = """\

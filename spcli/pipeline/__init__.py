@@ -13,17 +13,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from spcli.batch import Batch, Result, process
 from spcli.engines import load_engine
 from spcli.engines.base import Engine, Want, download_voxels
 from spcli.errors import InputError, UsageError
-from spcli.features import channel_names, engine_points
 from spcli.grid import VoxelSpec
-from spcli.plan import Job
-from spcli.points import PointCloud
-from spcli.prepare import Weights
-from spcli.readers import Columns, Scan, StoredTensor, read
-from spcli.records import (
+from spcli.pipeline.batch import Batch, Result, process
+from spcli.pipeline.features import channel_names, engine_points
+from spcli.pipeline.plan import Job
+from spcli.pipeline.prepare import Weights
+from spcli.pipeline.records import (
     RUN_SCHEMA,
     VOXELIZE_SCHEMA,
     Record,
@@ -37,7 +35,9 @@ from spcli.records import (
     stored_counts,
     voxels_meta,
 )
-from spcli.runs import Begun, RunResult, Runs, check_tensor
+from spcli.pipeline.runs import Begun, RunResult, Runs, check_tensor
+from spcli.points import PointCloud
+from spcli.readers import Columns, Scan, StoredTensor, read
 from spcli.sparse_tensor import SparseTensor, VoxelizedScan
 from spcli.writers import Target, write_features, write_rulebooks, write_stats, write_voxels
 
