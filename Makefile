@@ -17,7 +17,7 @@ demo: $(VENV)/spcli.stamp
 	$(BIN)/spcli stats out/demo --format table
 
 test: $(VENV)/test.stamp
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ evaluation over the same rulebooks and with spconv's, at the same weights.
 from __future__ import annotations
 
 import argparse
+import compileall
 import sys
 import tempfile
 from pathlib import Path
@@ -56,6 +57,8 @@ def main() -> int:
     """Measure, print, and write where asked; 7 where a check of the features failed."""
     given = arguments()
     chosen = given.scan or scans()
+    # As pip does when it installs; without it every process of ours would compile its modules first.
+    compileall.compile_dir(ROOT / "spcli", quiet=1)
     report = Report()
     report.machine(describe_machine(), load_average(), given.rounds)
     with tempfile.TemporaryDirectory() as name:
