@@ -85,11 +85,12 @@ def data_stream(scans: Sequence[ScanPath]) -> Any:
 
 
 def read_configuration(
-    config: str | None, preset: str | None, sets: Sequence[str], columns: Columns, base: str = ""
+    config: str | None, preset: str | None, sets: Sequence[str], columns: Columns, voxels: str | None = None
 ) -> Config:
     """The configuration with everything that overrides it, `--columns` last; says its warnings.
 
-    `base` is the YAML text that stands in where neither a file nor a preset is given.
+    Where `voxels` is given, only the voxelize section counts, and `voxels` is the YAML text that stands in where
+    neither a file nor a preset is given.
 
     Raises:
         UsageError: both or neither are given, or what is given does not exist.
@@ -98,9 +99,12 @@ def read_configuration(
     from spcli.config import load_config, load_preset, read_config
 
     def load(sets: Sequence[str]) -> Config:
+        alone = voxels is not None
         if config is not None:
-            return load_config(config, sets)
-        return load_preset(preset, sets) if preset is not None else read_config(base, sets)
+            return load_config(config, sets, only_voxelize=alone)
+        if preset is not None:
+            return load_preset(preset, sets, only_voxelize=alone)
+        return read_config(voxels or "", sets, only_voxelize=alone)
 
     if config is not None and preset is not None:
         raise UsageError("--config and --preset are both given; give one of them")

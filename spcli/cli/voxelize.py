@@ -87,7 +87,7 @@ def command(scans: tuple[str, ...], lists: tuple[str, ...], nul: bool, output: s
 
 
 def _configuration(options: dict[str, Any]) -> Config:
-    """The configuration with the flags on top; flags alone will do."""
+    """The voxelize section with the flags on top; flags alone will do, and layers need not suit it."""
     if options["config"] is None and options["preset"] is None and options["voxel_size"] is None:
         raise UsageError("no voxel size: give --config FILE, --preset NAME or --voxel-size X,Y,Z")
     flags = {

@@ -71,36 +71,45 @@ class Config(msgspec.Struct, frozen=True):
         return network
 
 
-def load_config(path: str, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Config:
+def load_config(
+    path: str, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None, only_voxelize: bool = False
+) -> Config:
     """Read a configuration file, or a preset where no file has that name.
 
     Args:
         path: the file, or a preset's name.
         sets: `KEY=VALUE` overrides; they win over the environment, which wins over the file.
         environ: variables to look for `SPCLI_*` in; None is the process's own.
+        only_voxelize: leave the layers and their defaults out, unread, and give a configuration that only voxelizes.
 
     Raises:
         UsageError: there is no such file or preset.
         ConfigError: carries everything that is wrong, with lines and keys.
     """
     source = find_config(path)
-    return read_config(_text_of(source), sets, environ, source)
+    return read_config(_text_of(source), sets, environ, source, only_voxelize)
 
 
 def read_config(
-    text: str, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None, source: str = ""
+    text: str,
+    sets: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    source: str = "",
+    only_voxelize: bool = False,
 ) -> Config:
     """Read a configuration from its YAML text; arguments as `load_config`, `source` is for messages.
 
     Raises:
         ConfigError: carries everything that is wrong, with lines and keys.
     """
-    return _Reader(source).read(text, sets, os.environ if environ is None else environ)
+    return _Reader(source, only_voxelize).read(text, sets, os.environ if environ is None else environ)
 
 
-def load_preset(name: str, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None) -> Config:
+def load_preset(
+    name: str, sets: Sequence[str] = (), environ: Mapping[str, str] | None = None, only_voxelize: bool = False
+) -> Config:
     """Read a shipped configuration; arguments and errors as `load_config`."""
-    return load_config(preset_path(name), sets, environ)
+    return load_config(preset_path(name), sets, environ, only_voxelize)
 
 
 def _text_of(path: str) -> str:
@@ -121,8 +130,9 @@ def _text_of(path: str) -> str:
 class _Reader:
     """Reads one file; collects problems on the way."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, only_voxelize: bool = False) -> None:
         self._source = source
+        self._left_out = ("defaults", "layers") if only_voxelize else ()
         self._places = Places()
         self._problems: list[Problem] = []
         self._of_overrides: list[Problem] = []
@@ -131,6 +141,9 @@ class _Reader:
         """All steps in order; raises what was found at the end."""
         root = self._data(text)
         overrides, self._of_overrides = read_overrides(sets, environ)
+        overrides = [override for override in overrides if override.key.partition(".")[0] not in self._left_out]
+        for section in self._left_out:
+            root.pop(section, None)
         self._apply(apply_to_sections(root, [o for o in overrides if not o.key.startswith("layers.")]))
         name = self._header(root)
         section = self._voxelize(root.get("voxelize"))
@@ -246,7 +259,7 @@ class _Reader:
     def _check_network(self, layers: list[Layer | Unreadable], spec: VoxelSpec | None, has_voxelize: bool) -> None:
         if layers:
             self._problems += lower_layers(layers, spec)[1]
-        elif not has_voxelize and not self._problems:
+        elif not (has_voxelize or self._left_out or self._problems):
             self._report("holds neither layers nor a voxelize section; add one", "layers")
 
 

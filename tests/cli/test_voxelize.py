@@ -112,6 +112,35 @@ def test_flags_win_over_set_which_wins_over_the_environment_and_the_file(spcli, 
     assert "voxel_size: [0.5, 0.5, 0.5]\n" in resolved
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--voxel-size", "0.1,0.1,0.2"],
+        ["--range", "0,-4,-3,7.04,4,-2.5"],
+        ["--set", "voxelize.voxel_size=[0.1,0.1,0.2]"],
+        ["--set", "voxelize.features=[x,y,z]", "--set", "layers.conv1.stride=0"],
+    ],
+)
+def test_layers_that_do_not_suit_the_voxels_do_not_matter(spcli, scan, tmp_path, arguments):
+    assert spcli("voxelize", scan, "--preset", "second-kitti", *arguments, "-o", tmp_path).code == 0
+    resolved = (tmp_path / "config.yaml").read_text()
+    assert "voxelize:\n" in resolved
+    assert "layers:" not in resolved
+
+
+def test_layers_in_the_environment_do_not_matter_either(spcli, scan, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPCLI_VOXELIZE__VOXEL_SIZE", "[0.1, 0.1, 0.2]")
+    monkeypatch.setenv("SPCLI_LAYERS__CONV_INPUT__OUT_CHANNELS", "8")
+    assert spcli("voxelize", scan, "--preset", "second-kitti", "-o", tmp_path).code == 0
+
+
+def test_a_configuration_without_the_section_is_exit_5(spcli, scan, tmp_path):
+    (tmp_path / "net.yaml").write_text("version: 1\nlayers: [{name: a, type: Linear, out_channels: 3}]\n")
+    outcome = spcli("voxelize", scan, "--config", tmp_path / "net.yaml", "-o", tmp_path / "out")
+    assert outcome.code == 5
+    assert "voxelize: is missing; add the section, or give --voxel-size" in outcome.err
+
+
 def test_a_cap_can_be_lifted_with_none(spcli, scan, tmp_path):
     outcome = spcli("voxelize", scan, "--preset", "second-kitti", "--max-points", "none", "-o", tmp_path)
     assert outcome.record["points"]["over_max_points"] == 0
