@@ -19,14 +19,15 @@ PLAN_SCHEMA = "spcli.pipeline.plan/1"
 
 
 def network_object(config: Config, network: Network) -> dict[str, Any]:
-    """The shape chain as an object; channels and shapes only a scan will tell are None."""
+    """The shape chain as an object; channels, shapes and sizes only a scan will tell are None."""
     shapes = network.shapes
+    parameters = [_parameters(layer.parameters) for layer in network.layers]
     return {
         "schema": NETWORK_SCHEMA,
         "name": config.name,
         "in_channels": network.in_channels or None,
         "spatial_shape": _list(shapes[0]),
-        "parameters": sum(_parameters(layer.parameters) for layer in network.layers),
+        "parameters": _total(parameters),
         "layers": [
             {
                 "name": layer.name,
@@ -37,9 +38,9 @@ def network_object(config: Config, network: Network) -> dict[str, Any]:
                 "kernel_volume": layer.kernel_volume,
                 "in_spatial_shape": _list(shapes[layer.in_sites]),
                 "out_spatial_shape": _list(shapes[layer.out_sites]),
-                "parameters": _parameters(layer.parameters),
+                "parameters": count,
             }
-            for layer in network.layers
+            for layer, count in zip(network.layers, parameters, strict=True)
         ],
     }
 
@@ -48,9 +49,15 @@ def _list(shape: tuple[int, ...] | None) -> list[int] | None:
     return None if shape is None else list(shape)
 
 
-def _parameters(shapes: dict[str, tuple[int, ...]]) -> int:
-    """Trainable parameters; a shape that a scan must complete counts nothing."""
-    return sum(prod(shape) for name, shape in shapes.items() if ".running_" not in name)
+def _parameters(shapes: dict[str, tuple[int, ...]]) -> int | None:
+    """Trainable parameters; None where a scan must complete a shape."""
+    return _total([prod(shape) or None for name, shape in shapes.items() if ".running_" not in name])
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    """The sum, None where a part of it is not known."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def network_text(description: dict[str, Any]) -> str:
@@ -69,8 +76,9 @@ def network_text(description: dict[str, Any]) -> str:
     ]
     channels = description["in_channels"] or "as many as the scan's"
     head = f"{description['name']}: {channels} channels over {_shape(description['spatial_shape'])} (z, y, x)"
+    count = "an unknown number of" if description["parameters"] is None else shown(description["parameters"])
     header = ("layer", "type", "indice_key", "in", "out", "shape", "parameters")
-    return f"{head}, {description['parameters']:,} parameters\n\n{table(rows, header)}"
+    return f"{head}, {count} parameters\n\n{table(rows, header)}"
 
 
 def _shape(shape: list[int] | None) -> str:

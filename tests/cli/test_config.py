@@ -39,6 +39,17 @@ def test_validate_leaves_open_what_only_a_scan_tells(spcli, tmp_path):
     assert "the scan's own" in spcli("config", "validate", path, "--format", "table").out.decode()
 
 
+def test_validate_counts_no_parameters_whose_shapes_only_a_scan_tells(spcli, tmp_path):
+    path = tmp_path / "net.yaml"
+    layer = "{name: a, type: Linear, out_channels: 3}, {name: b, type: Linear, out_channels: 5}"
+    path.write_text(f"version: 1\nlayers: [{layer}]\n")
+    found = spcli("config", "validate", path).record
+    assert (found["parameters"], [layer["parameters"] for layer in found["layers"]]) == (None, [None, 3 * 5 + 5])
+    table = spcli("config", "validate", path, "--format", "table").out.decode().splitlines()
+    assert "an unknown number of parameters" in table[0]
+    assert next(line for line in table if line.startswith("a ")).split()[-1] == "-"
+
+
 def test_validate_reports_all_problems_with_their_lines(spcli, config, tmp_path):
     path = tmp_path / "net.yaml"
     path.write_text(config.read_text().replace("kernel_size: 3", "kernel_size: 4").replace("ReLU", "Relu"))
