@@ -495,10 +495,16 @@ class _Lowering:
 
 
 def _differences(here: ConvGeometry, there: ConvGeometry) -> list[tuple[str, object, object]]:
-    """The fields in which two geometries differ, kinds first; other sizes do not matter where the kinds differ."""
+    """The fields in which two geometries differ, kinds first; other sizes do not matter where the kinds differ.
+
+    A submanifold padding follows from the other sizes, and so does that of most other layers: it is named where
+    nothing else explains it.
+    """
     if _kind(here) != _kind(there):
         return [("the type", _kind(here), _kind(there))]
-    names = ("kernel_size", "stride", "padding", "dilation", "output_padding")
+    names = ["kernel_size", "stride", "dilation", "output_padding"]
+    if not here.submanifold and (here.kernel_size, here.dilation) == (there.kernel_size, there.dilation):
+        names.insert(2, "padding")
     pairs = ((name, getattr(here, name), getattr(there, name)) for name in names)
     return [(name, list(one), list(other)) for name, one, other in pairs if one != other]
 

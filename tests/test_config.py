@@ -268,7 +268,12 @@ def test_the_error_gives_file_line_key_and_sentence(load: Load) -> None:
         ("indice_key: 5", 3, "expected a name of letters, digits, '_', '.' and '-', got 5"),
         ("norm: BatchNorm", 3, "expected BatchNorm1d, LayerNorm, one of them with eps"),
         ("activation: Swish", 3, "expected ReLU, LeakyReLU, GELU"),
-        ("norm: {type: BatchNorm1d, eps: small}", 3, "expected a number above 0, such as 1e-3, got 'small'"),
+        (
+            "norm: {type: BatchNorm1d, eps: small}",
+            3,
+            "expected a number above 0 and at most 1, such as 1e-3, got 'small'",
+        ),
+        ("norm: {type: BatchNorm1d, eps: 2}", 3, "expected a number above 0 and at most 1, such as 1e-3, got 2"),
         ("norm: {type: BatchNorm1d, epsilon: 1}", 3, "unknown key 'epsilon'; did you mean 'eps'?"),
         ("norm: {eps: 1e-3}", 3, "expected type to be BatchNorm1d or LayerNorm, but it is missing"),
         ("norm: {type: Batchnorm1d}", 3, "expected type to be BatchNorm1d or LayerNorm, got 'Batchnorm1d'; did you"),
@@ -671,6 +676,20 @@ def test_equal_meanings_have_equal_resolved_texts(load: Load) -> None:
     long = f"{{type: Linear, name: a, activation: {activation}, norm: {norm}, out_channels: 4}}"
     texts = {load(f"{HEAD}layers:\n- {layer}\n").resolved for layer in (short, long)}
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("key", ["norm", "activation"])
+def test_none_undoes_a_default_as_null_does(load: Load, key: str) -> None:
+    head = f"{HEAD}defaults: {{norm: BatchNorm1d, activation: ReLU}}\nlayers:\n"
+    layer = "- {name: a, type: Linear, out_channels: 4, "
+    texts = {load(f"{head}{layer}{key}: {word}}}\n").resolved for word in ("none", "null")}
+    assert len(texts) == 1
+    assert f"{key}:" not in texts.pop()
+
+
+def test_a_default_may_be_none(load: Load) -> None:
+    config = load(f"{HEAD}defaults: {{norm: none}}\nlayers:\n{LAYER}")
+    assert config.layers[0].norm is None  # type: ignore[attr-defined]
 
 
 def test_a_scan_that_does_not_fit_is_reported_with_the_line(load: Load) -> None:

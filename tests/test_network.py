@@ -226,6 +226,20 @@ def test_layers_that_share_a_key_need_one_geometry(other: dict[str, Any], differ
     assert found == [("layers.b.indice_key", f"'k' is shared with 'a', but {difference}")]
 
 
+@pytest.mark.parametrize("size", ["kernel_size", "dilation"])
+def test_a_submanifold_padding_nobody_wrote_is_no_difference(size: str) -> None:
+    other = {"kernel_size": 5} if size == "kernel_size" else {"dilation": 2}
+    _, message = only(problems(subm("a", indice_key="k"), subm("b", indice_key="k", **other)))
+    assert size in message
+    assert "padding" not in message
+
+
+def test_a_padding_that_follows_from_the_kernel_is_no_difference_of_its_own() -> None:
+    other = conv("b", input="$input", indice_key="k", kernel_size=5, padding=2)
+    _, message = only(problems(conv("a", indice_key="k"), other))
+    assert message == "'k' is shared with 'a', but kernel_size is [5, 5, 5] here and [3, 3, 3] there"
+
+
 def test_a_submanifold_and_a_regular_layer_cannot_share_a_key() -> None:
     key, message = only(problems(subm("a", indice_key="k"), conv("b", indice_key="k")))
     assert key == "layers.b.indice_key"

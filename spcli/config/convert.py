@@ -109,6 +109,8 @@ def with_shorthands_expanded(data: Mapping[str, Any]) -> dict[str, Any]:
     out = dict(data)
     if out.get("norm") in ("BatchNorm1d", "LayerNorm"):
         out["norm"] = {"type": out["norm"]}
+    elif out.get("norm") == "none":
+        out["norm"] = None
     activation = out.get("activation")
     if activation == "LeakyReLU":
         out["activation"] = {"type": "LeakyReLU"}

@@ -142,8 +142,8 @@ class _Reader:
         root = self._data(text)
         overrides, self._of_overrides = read_overrides(sets, environ)
         overrides = [override for override in overrides if override.key.partition(".")[0] not in self._left_out]
-        for section in self._left_out:
-            root.pop(section, None)
+        for left_out in self._left_out:
+            root.pop(left_out, None)
         self._apply(apply_to_sections(root, [o for o in overrides if not o.key.startswith("layers.")]))
         name = self._header(root)
         section = self._voxelize(root.get("voxelize"))

@@ -47,7 +47,7 @@ Name = Annotated[
 Reference = Annotated[str, Meta(description="the name of an earlier layer, or $input for the network's input")]
 References = Annotated[tuple[str, ...], Meta(min_length=2, description="a list of two or more earlier layers' names")]
 Switch = Annotated[bool, Meta(description="true or false")]
-Eps = Annotated[float, Meta(gt=0, le=1, description="a number above 0, such as 1e-3")]
+Eps = Annotated[float, Meta(gt=0, le=1, description="a number above 0 and at most 1, such as 1e-3")]
 Slope = Annotated[float, Meta(ge=-1e6, le=1e6, description="a number, such as 0.01")]
 
 
@@ -79,7 +79,7 @@ class GELU(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, ta
 
 Norm = BatchNorm1d | LayerNorm
 NormKey = Annotated[
-    BatchNorm1d | LayerNorm | Literal["BatchNorm1d", "LayerNorm"] | None,
+    BatchNorm1d | LayerNorm | Literal["BatchNorm1d", "LayerNorm", "none"] | None,
     Meta(description="BatchNorm1d, LayerNorm, one of them with eps as {type: BatchNorm1d, eps: 1e-3}, or null"),
 ]
 ActivationKey = Annotated[
@@ -90,9 +90,11 @@ ActivationKey = Annotated[
 
 def norm_of(key: NormKey) -> Norm | None:
     """The norm a `norm` key asks for, a bare name standing for its defaults."""
-    if isinstance(key, str):
-        return BatchNorm1d() if key == "BatchNorm1d" else LayerNorm()
-    return key
+    if key == "BatchNorm1d":
+        return BatchNorm1d()
+    if key == "LayerNorm":
+        return LayerNorm()
+    return None if isinstance(key, str) else key
 
 
 def activation_of(key: ActivationKey) -> Activation:
