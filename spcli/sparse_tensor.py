@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from spcli.errors import InputError
 from spcli.grid import ScanCounts, VoxelGrid
 
+INT32_MAX = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class SparseTensor:
@@ -60,6 +62,33 @@ def lexicographic_order(indices: NDArray[np.int32]) -> NDArray[np.intp] | None:
     if _first_unsorted(indices) is None:
         return None
     return np.lexsort(indices.T[::-1])
+
+
+def checked(tensor: SparseTensor, source: str) -> tuple[SparseTensor, bool]:
+    """A tensor made by hand as `canonical` gives it: integers of any width become int32, features float32.
+
+    Raises:
+        InputError: types, numbers of rows and axes do not fit, or as in `canonical`.
+    """
+    indices, features = np.asarray(tensor.indices), np.asarray(tensor.features)
+    shape = tuple(int(size) for size in tensor.spatial_shape)
+    if indices.dtype.kind not in "iu" or features.dtype.kind not in "fiub":
+        kinds = f"indices are {indices.dtype} and features {features.dtype}"
+        raise InputError(f"{source}: its {kinds}; make them integers and float32")
+    if len(shape) not in (2, 3) or indices.ndim != 2 or indices.shape[1] != 1 + len(shape):
+        shapes = f"indices have shape {list(indices.shape)} and its spatial_shape is {list(shape)}"
+        raise InputError(f"{source}: its {shapes}; D is 2 or 3, and indices are [N, 1 + D]")
+    if features.ndim != 2 or len(features) != len(indices):
+        raise InputError(f"{source}: its features have shape {list(features.shape)}, not [{len(indices)}, C]")
+    if tensor.batch_size < 1 or not all(1 <= size <= INT32_MAX for size in shape):
+        sizes = f"batch_size is {tensor.batch_size} and its spatial_shape {list(shape)}"
+        raise InputError(f"{source}: its {sizes}; every size must be 1 to {INT32_MAX}")
+    # Compared before they are narrowed, so that none wraps around into the grid.
+    ordered, was_sorted = canonical(SparseTensor(features, indices, shape, int(tensor.batch_size)), source)
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(ordered.features, np.float32)
+    sites = np.ascontiguousarray(ordered.indices, np.int32)
+    return SparseTensor(rows, sites, shape, int(tensor.batch_size)), was_sorted
 
 
 def canonical(tensor: SparseTensor, source: str) -> tuple[SparseTensor, bool]:

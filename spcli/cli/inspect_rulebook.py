@@ -92,10 +92,10 @@ def _built(raw: Any, config: Any, options: dict[str, Any]) -> Sequence[KeyedRule
 
     named = config.voxelize.columns if config.voxelize else None
     scan = parse(raw, options["columns"] or named)
-    for warning in scan.content.warnings:
-        console.warn(f"{raw.source}: {warning}")
     engine = choose_engine(options["device"], console.warn, options["threads"])
     result = run(config, scan, want=Want(rulebooks=True, values=False), engine=engine)
+    for warning in result.warnings:
+        console.warn(f"{raw.source}: {warning}")
     return [KeyedRulebook(k.key, k.layers, result.rulebooks[k.key]) for k in result.network.program.keys]
 
 

@@ -56,14 +56,13 @@ def _of_scan(path: str, options: dict[str, Any]) -> dict[str, Any]:
     from spcli.engines.base import Want
     from spcli.engines.device import choose_engine
     from spcli.pipeline import run
-    from spcli.pipeline.records import result_warnings
     from spcli.readers import read
 
     config = read_configuration(options["config"], options["preset"], options["sets"], options["columns"])
     scan = read(path, options["columns"] or (config.voxelize.columns if config.voxelize else None))
     engine = choose_engine(options["device"], console.warn, options["threads"])
     result = run(config, scan, want=Want(rulebooks=True, values=False), engine=engine)
-    for warning in result_warnings(scan, config.voxelize, result.network, result.frame):
+    for warning in result.warnings:
         console.warn(f"{path}: {warning}")
     return result.stats
 

@@ -29,7 +29,6 @@ from spcli.pipeline.records import (
     layer_records,
     loss_warnings,
     place_of,
-    result_warnings,
     rulebooks_meta,
     scan_record,
     stored_counts,
@@ -37,8 +36,8 @@ from spcli.pipeline.records import (
 )
 from spcli.pipeline.runs import Begun, RunResult, Runs, check_tensor
 from spcli.points import PointCloud
-from spcli.readers import Columns, Scan, StoredTensor, read
-from spcli.sparse_tensor import SparseTensor, VoxelizedScan
+from spcli.readers import SORTED, Columns, Scan, StoredTensor, read
+from spcli.sparse_tensor import SparseTensor, VoxelizedScan, checked
 from spcli.writers import Target, write_features, write_rulebooks, write_stats, write_voxels
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def run(
 
     Args:
         config: the network, from `load_config`.
-        scan: a path, "-" for standard input, what `spcli.read` gave, points, or a canonical tensor.
+        scan: a path, "-" for standard input, what `spcli.read` gave, points, or a tensor.
         columns: the file's columns by number or names; None takes the configuration's, or lets the content decide.
         weights: parameters; drawn with seed 0 by default.
         want: what to bring back; by default the output, every rulebook and all counts.
@@ -134,7 +133,8 @@ def run(
         named = config.voxelize.columns if config.voxelize else None
         scan = read(scan, columns or named)
     elif isinstance(scan, SparseTensor):
-        scan = Scan(StoredTensor(scan), "", "the tensor")
+        tensor, was_sorted = checked(scan, "the tensor")
+        scan = Scan(StoredTensor(tensor, warnings=(SORTED,) if was_sorted else ()), "", "the tensor")
     elif isinstance(scan, PointCloud):
         scan = Scan(scan, "", scan.source)
     return runs.finish(runs.begin(scan.content, scan.source))
@@ -234,7 +234,7 @@ class _Running:
         record = scan_record(self.schema, job, self._device, result.counts, result.frame.sites[0])
         record["weights"] = self._keep.label
         record["layers"] = layer_records(result.network, result.frame)
-        record["warnings"] = result_warnings(scan, self._spec, result.network, result.frame)
+        record["warnings"] = list(result.warnings)
         writes = {kind: self._write(kind, scan, result) for kind in job.outputs}
         return Result(record, writes, scan.digest, result.time_s)
 

@@ -118,10 +118,10 @@ def empty_layers_warning(network: Network, frame: Frame) -> list[str]:
     return [f"no active output site in layer{'s' if len(empty) > 1 else ''} {', '.join(empty)}"]
 
 
-def result_warnings(scan: Scan, spec: VoxelSpec | None, network: Network, frame: Frame) -> list[str]:
-    """Everything to be said about one scan's run."""
+def result_warnings(spec: VoxelSpec | None, network: Network, frame: Frame) -> list[str]:
+    """What is to be said about one scan's run, besides what its reader said."""
     lost = loss_warnings(frame.scan, spec) if frame.scan and spec else []
-    return [*scan.content.warnings, *lost, *empty_layers_warning(network, frame)]
+    return [*lost, *empty_layers_warning(network, frame)]
 
 
 # `meta`, the JSON string inside a file.

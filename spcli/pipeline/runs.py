@@ -14,7 +14,7 @@ from spcli.grid import ScanCounts, VoxelSpec, fixed_grid
 from spcli.network import Network
 from spcli.pipeline.features import channel_names, engine_points
 from spcli.pipeline.prepare import Prepared, Weights, Workshop
-from spcli.pipeline.records import stored_counts
+from spcli.pipeline.records import result_warnings, stored_counts
 from spcli.points import PointCloud
 from spcli.readers import StoredTensor
 from spcli.rulebook import Rulebook
@@ -33,6 +33,7 @@ class RunResult(Struct, frozen=True):
         counts: where the points went; None for a tensor that does not tell.
         batch_size: scans in the input.
         time_s: seconds by phase.
+        warnings: what was odd about the scan, what was left out, and which layers are empty; a sentence each.
     """
 
     network: Network
@@ -40,6 +41,7 @@ class RunResult(Struct, frozen=True):
     counts: ScanCounts | None
     batch_size: int
     time_s: dict[str, float]
+    warnings: tuple[str, ...] = ()
 
     @property
     def features(self) -> SparseTensor:
@@ -68,6 +70,7 @@ class Begun(Struct, frozen=True):
     counts: ScanCounts | None
     batch_size: int
     prepare_s: float
+    warnings: tuple[str, ...] = ()
 
 
 class Runs:
@@ -103,13 +106,13 @@ class Runs:
             CheckpointError: the weights do not fit.
         """
         if isinstance(content, StoredTensor):
-            return self._begin_tensor(content, source)
+            return structs.replace(self._begin_tensor(content, source), warnings=content.warnings)
         spec = self._config.voxelize
         if spec is None:
             message = f"is missing, and {source} holds points; add the section, or give voxels"
             raise ConfigError([Problem(message, "voxelize")], self._config.source)
         points = engine_points(content, spec)
-        return self._submit(points, len(points.features), None)
+        return structs.replace(self._submit(points, len(points.features), None), warnings=content.warnings)
 
     def _begin_tensor(self, stored: StoredTensor, source: str) -> Begun:
         spec = self._config.voxelize
@@ -130,7 +133,8 @@ class Runs:
         frame = begun.runner.result(begun.ticket)
         network = self._workshop.resolved(begun.network, frame)
         time_s = {"prepare": begun.prepare_s, **frame.time_s}
-        return RunResult(network, frame, frame.scan or begun.counts, begun.batch_size, time_s)
+        warnings = (*begun.warnings, *result_warnings(self._config.voxelize, network, frame))
+        return RunResult(network, frame, frame.scan or begun.counts, begun.batch_size, time_s, warnings)
 
 
 def check_tensor(stored: StoredTensor, spec: VoxelSpec | None, source: str) -> None:

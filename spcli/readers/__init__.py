@@ -15,10 +15,11 @@ from spcli.errors import InputError, UsageError
 from spcli.readers.columns import check_wanted
 from spcli.readers.formats import READERS, Format, sniff
 from spcli.readers.paths import ScanPath, colliding, find_scans, read_list, stem_of
-from spcli.readers.scan import STDIN, Columns, RawScan, Reader, Scan, StoredTensor
+from spcli.readers.scan import SORTED, STDIN, Columns, RawScan, Reader, Scan, StoredTensor
 
 __all__ = [
     "READERS",
+    "SORTED",
     "STDIN",
     "Columns",
     "Format",

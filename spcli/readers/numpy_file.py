@@ -16,7 +16,7 @@ from spcli.errors import InputError
 from spcli.points import PointCloud
 from spcli.readers.columns import attribute_warnings, names_for
 from spcli.readers.convert import named_cloud, to_float32
-from spcli.readers.scan import Columns, RawScan, StoredTensor
+from spcli.readers.scan import SORTED, Columns, RawScan, StoredTensor
 from spcli.sparse_tensor import SparseTensor, canonical, lexicographic_order
 
 _TENSOR_ARRAYS = ("indices", "features", "spatial_shape")
@@ -128,7 +128,7 @@ def _tensor(loaded: Mapping[str, NDArray[Any]], source: str) -> StoredTensor:
     tensor, sorted_here = canonical(given, source)
     num_points = _num_points(loaded, given, source)
     if sorted_here:
-        warnings += ("its rows were not in the order (batch, z, y, x) and have been sorted",)
+        warnings += (SORTED,)
         order = lexicographic_order(given.indices)
         num_points = num_points[order] if num_points is not None and order is not None else num_points
     return StoredTensor(tensor, num_points, _meta(loaded, len(shape), source), warnings)

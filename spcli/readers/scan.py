@@ -12,6 +12,7 @@ from spcli.points import PointCloud
 from spcli.sparse_tensor import SparseTensor
 
 STDIN = "-"
+SORTED = "its rows were not in the order (batch, z, y, x) and have been sorted"
 
 # How the caller names a file's columns: by number, by name, or not at all.
 Columns = int | tuple[str, ...] | None

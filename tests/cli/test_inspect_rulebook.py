@@ -202,3 +202,13 @@ def test_a_dump_whose_rows_lie_outside_its_sites_is_exit_4(spcli, dump, tmp_path
     outcome = spcli("inspect-rulebook", tmp_path / "a.npz")
     assert outcome.code == 4
     assert "down/in_rows" in outcome.err
+
+
+def test_what_a_scan_loses_and_which_layers_stay_empty_is_said(spcli, scan, config):
+    limits = ("--set", "voxelize.max_voxels=5")
+    outcome = spcli("inspect-rulebook", scan, "--config", config, *limits, "--summary")
+    assert "lie outside the range" in outcome.err
+    assert "(max_voxels)" in outcome.err
+    empty = spcli("inspect-rulebook", "-", "--config", config, "--summary", stdin=b"")
+    assert "the scan has no points" in empty.err
+    assert "no active output site" in empty.err

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import oracle
 from contract import assert_same_rules, oracle_rules, scene, sites_of, tuples
 from fences import Fences
+from spcli.errors import InputError
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.rulebook import Rulebook
 from spcli.sparse_tensor import SparseTensor
@@ -231,3 +232,20 @@ def test_indices_come_back_as_they_went_in(engine: Any) -> None:
     np.testing.assert_array_equal(returned, tensor.indices)
     returned[:] = -1  # the caller owns it
     np.testing.assert_array_equal(engine.indices(sites), tensor.indices)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[0, 0, 0, 0], [0, -1, 0, 0]], r"row 1 is at \[0, -1, 0, 0\], outside batch_size 2"),
+        ([[0, 0, 0, 4]], "row 0 .*outside"),
+        ([[2, 0, 0, 0]], "row 0 .*outside"),
+        ([[0, 0, 0, 1], [0, 0, 0, 1]], "row 1 repeats the site"),
+        ([[0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 2, 0]], r"row 2 at \[0, 0, 2, 0\] comes after \[1, 0, 0, 0\]; sort"),
+        ([[0, 0, 0]], r"indices have shape \[1, 3\]"),
+    ],
+)
+def test_indices_that_are_no_sites_are_refused(engine: Any, rows: list[list[int]], message: str) -> None:
+    """An engine is the last to look before memory is read by them."""
+    with pytest.raises(InputError, match=message):
+        engine.sites(np.array(rows, np.int32), (2, 3, 4), 2)

@@ -148,3 +148,45 @@ def test_inputs_of_several_shapes_are_prepared_once(monkeypatch):
 def test_a_tensor_of_another_shape_than_the_range_is_refused(config):
     with pytest.raises(InputError, match=r"spatial shape is \[9, 3, 4\], but the configuration's is \[2, 3, 4\]"):
         run(config, SparseTensor(np.ones((1, 4), np.float32), np.zeros((1, 4), np.int32), (9, 3, 4)))
+
+
+def rows(*sites: list[int], features: type = np.float32, indices: type = np.int32) -> SparseTensor:
+    """Sites of the fixture's grid with the features 1, 2, ... in four channels."""
+    values = np.repeat(np.arange(1, len(sites) + 1, dtype=features)[:, None], 4, axis=1)
+    return SparseTensor(values, np.array(sites, indices).reshape(-1, 4), (2, 3, 4))
+
+
+def test_a_tensor_whose_rows_are_unsorted_is_sorted_and_that_is_said(config):
+    one, other = [0, 0, 0, 1], [0, 1, 2, 3]
+    tensor = rows(one, other)
+    given = SparseTensor(tensor.features[::-1], tensor.indices[::-1], tensor.spatial_shape)
+    straight, turned = run(config, tensor, want=Want(("a",))), run(config, given, want=Want(("a",)))
+    np.testing.assert_array_equal(turned.frame.outputs["a"].features, straight.frame.outputs["a"].features)
+    assert "have been sorted" in turned.warnings[0]
+    assert not any("sorted" in warning for warning in straight.warnings)
+
+
+def test_a_tensor_of_other_number_types_is_converted(config):
+    sites = [0, 0, 0, 1], [0, 1, 2, 3]
+    results = [run(config, rows(*sites)), run(config, rows(*sites, features=np.float64, indices=np.int64))]
+    assert len({result.features.features.tobytes() for result in results}) == 1
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (rows([0, 0, 0, 0], [0, -1, 0, 0]), r"row 1 is at \[0, -1, 0, 0\], outside"),
+        (rows([0, 2, 0, 0]), "row 0 is at .*outside batch_size 1 and spatial_shape"),
+        (rows([1, 0, 0, 0]), "outside batch_size 1"),
+        (rows([0, 2**32, 0, 0], indices=np.int64), "outside batch_size 1"),
+        (rows([0, 0, 0, 1], [0, 0, 0, 1]), "row 1 repeats the site"),
+        (rows([0, 0, 0, 1], features=complex), "complex128"),
+        (SparseTensor(np.ones((2, 4), np.float32), np.zeros((1, 4), np.int32), (2, 3, 4)), r"not \[1, C\]"),
+        (SparseTensor(np.ones((1, 4), np.float32), np.zeros((1, 3), np.int32), (2, 3, 4)), r"\[N, 1 \+ D\]"),
+        (SparseTensor(np.ones((1, 4), np.float32), np.zeros((1, 4), np.int32), (2, 3, 4), 0), "batch_size is 0"),
+    ],
+    ids=["negative", "beyond", "batch", "wide", "twice", "complex", "rows", "axes", "no batch"],
+)
+def test_a_tensor_that_cannot_be_used_is_a_sentence(config, tensor, message):
+    with pytest.raises(InputError, match=message):
+        run(config, tensor)

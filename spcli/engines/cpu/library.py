@@ -37,7 +37,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "spcli_voxelization_free": (None, [c_void_p]),
     "spcli_voxelization_sites": (c_void_p, [c_void_p]),
-    "spcli_sites_new": (c_void_p, [_POINTER, c_int64, c_int32, _POINTER, c_int32]),
+    "spcli_sites_new": (c_void_p, [_POINTER, c_int64, c_int32, _POINTER, c_int32, _POINTER]),
     "spcli_sites_free": (None, [c_void_p]),
     "spcli_sites_count": (c_int64, [c_void_p]),
     "spcli_sites_indices": (None, [c_void_p, _POINTER]),

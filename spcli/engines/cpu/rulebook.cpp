@@ -602,9 +602,33 @@ const std::vector<int64_t>& Map::block_starts(int32_t block, bool inverted) {
 using namespace spcli;
 using SitesRef = std::shared_ptr<Sites>;
 
-// Sites from sorted unique indices [count, 1 + ndim] inside `shape` (z, y, x; 2-D: z is 1).
+namespace {
+
+// The first row that cannot be a site: outside batch or shape, or not after the row before it; -1 where all can.
+int64_t first_wrong_row(const int32_t* indices, int64_t count, int32_t ndim, const int64_t* shape, int32_t batch) {
+  uint64_t plane_before = 0, place_before = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const int32_t* site = indices + i * (ndim + 1);
+    // A negative number is a large one without its sign.
+    const uint32_t b = site[0], z = ndim == 3 ? site[1] : 0, y = site[ndim - 1], x = site[ndim];
+    const bool inside = b < static_cast<uint32_t>(batch) && z < shape[0] && y < shape[1] && x < shape[2];
+    const uint64_t plane = uint64_t{b} << 32 | z, place = uint64_t{y} << 32 | x;
+    const bool rises = i == 0 || plane > plane_before || (plane == plane_before && place > place_before);
+    if (!(inside && rises)) return i;
+    plane_before = plane;
+    place_before = place;
+  }
+  return -1;
+}
+
+}  // namespace
+
+// Sites from sorted unique indices [count, 1 + ndim] inside `shape` (z, y, x; 2-D: z is 1). Null where they are not:
+// `wrong` gets the first such row, -1 otherwise.
 SPCLI_API SitesRef* spcli_sites_new(const int32_t* indices, int64_t count, int32_t ndim, const int64_t* shape,
-                                    int32_t batch) {
+                                    int32_t batch, int64_t* wrong) {
+  *wrong = first_wrong_row(indices, count, ndim, shape, batch);
+  if (*wrong >= 0) return nullptr;
   return or_null([&] {
     auto sites = std::make_shared<Sites>();
     sites->ndim = ndim;

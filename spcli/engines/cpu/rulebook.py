@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spcli.engines.cpu.library import Handle, address, library
-from spcli.errors import ConfigError, Problem
+from spcli.errors import ConfigError, InputError, Problem
 from spcli.geometry import ConvGeometry
 from spcli.rulebook import Rulebook, RuleCounts
 
@@ -59,11 +59,33 @@ def own_sites(pointer: int, spatial_shape: tuple[int, ...], batch_size: int) -> 
 
 
 def make_sites(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> CpuSites:
-    """Sites from canonical indices int32 `[N, 1 + D]`."""
+    """Sites from canonical indices int32 `[N, 1 + D]`.
+
+    Raises:
+        InputError: they are of another shape, or a row lies outside the shape or batch or does not rise.
+    """
+    ndim = len(spatial_shape)
     indices = np.ascontiguousarray(indices, np.int32)
-    shape = np.array(_three(spatial_shape, 1), np.int64)
-    pointer = library().spcli_sites_new(address(indices), len(indices), len(spatial_shape), address(shape), batch_size)
+    if ndim not in (2, 3) or indices.ndim != 2 or indices.shape[1] != 1 + ndim:
+        raise InputError(f"indices have shape {list(indices.shape)}; those of {ndim} axes are [N, 1 + 2] or [N, 1 + 3]")
+    shape, wrong = np.array(_three(spatial_shape, 1), np.int64), np.zeros(1, np.int64)
+    pointer = library().spcli_sites_new(
+        address(indices), len(indices), ndim, address(shape), batch_size, address(wrong)
+    )
+    if wrong[0] >= 0:
+        raise InputError(_wrong_row(indices, int(wrong[0]), spatial_shape, batch_size))
     return own_sites(pointer, spatial_shape, batch_size)
+
+
+def _wrong_row(indices: NDArray[np.int32], row: int, spatial_shape: tuple[int, ...], batch_size: int) -> str:
+    """What is wrong with the first row that cannot be a site."""
+    site = indices[row].tolist()
+    if any(not 0 <= place < size for place, size in zip(site, (batch_size, *spatial_shape), strict=True)):
+        where = f"outside batch_size {batch_size} and spatial_shape {list(spatial_shape)}"
+        return f"row {row} is at {site}, {where}; correct the indices or the shape"
+    if site == indices[row - 1].tolist():
+        return f"row {row} repeats the site {site}; a sparse tensor holds each site once"
+    return f"row {row} at {site} comes after {indices[row - 1].tolist()}; sort the rows by (batch, z, y, x)"
 
 
 def flatten(sites: CpuSites) -> CpuSites:

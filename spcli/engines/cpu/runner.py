@@ -12,6 +12,7 @@ from spcli.engines.base import Engine, Frame, LayerParameters, Points, Want
 from spcli.engines.cpu.library import aligned_empty
 from spcli.engines.cpu.rulebook import CpuSites
 from spcli.engines.eager import Index, Walk, kept_slots, pack_parameters, plan_buffers, walk_index
+from spcli.errors import InputError
 from spcli.grid import ScanCounts, VoxelGrid
 from spcli.program import Program
 from spcli.rulebook import Rulebook, RuleCounts
@@ -102,6 +103,8 @@ class CpuRunner:
     def _input(self, scan: Points | SparseTensor) -> tuple[CpuSites, Rows, ScanCounts | None, VoxelGrid | None]:
         if isinstance(scan, SparseTensor):
             sites = self._engine.sites(scan.indices, scan.spatial_shape, scan.batch_size)
+            if len(scan.features) != sites.count:
+                raise InputError(f"{len(scan.features)} rows of features cannot belong to {sites.count} sites")
             return sites, self._engine.upload(scan.features), None, None
         assert self._program.voxelize is not None
         voxels = self._engine.voxelize(scan, self._program.voxelize)
