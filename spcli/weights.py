@@ -108,12 +108,16 @@ def check_fit(network: Network, parameters: Mapping[str, NDArray[np.float32]], s
         for name, shape in wanted.items()
         if name in parameters and parameters[name].shape != shape
     ]
-    infinite = [n for n in wanted if n in parameters and not np.isfinite(parameters[n]).all()]
-    negative = [n for n in wanted if n.endswith(".running_var") and n in parameters and (parameters[n] < 0).any()]
+    present = [name for name in wanted if name in parameters]
+    floats = [name for name in present if parameters[name].dtype.kind == "f"]
+    other = [f"{name} is {parameters[name].dtype}" for name in present if name not in floats]
+    infinite = [name for name in floats if not np.isfinite(parameters[name]).all()]
+    negative = [name for name in floats if name.endswith(".running_var") and (parameters[name] < 0).any()]
     faults = [
         _listed("missing", [name for name in wanted if name not in parameters]),
         _listed("unknown", [name for name in parameters if name not in wanted]),
         _listed("of another shape", misshapen),
+        _listed("no floats", other),
         _listed("not finite", infinite),
         _listed("a negative variance", negative),
     ]
@@ -127,10 +131,10 @@ def _listed(what: str, names: list[str]) -> str:
 
 
 def load_weights(path: str) -> Parameters:
-    """All parameters of a file, by name, as float32; the format is told by the content.
+    """All parameters of a file, by name, floats as float32; the format is told by the content.
 
     Raises:
-        CheckpointError: the file cannot be read, is damaged, or holds something other than arrays of floats.
+        CheckpointError: the file cannot be read, is damaged, or holds something other than arrays.
     """
     try:
         with open(path, "rb") as file:
@@ -142,10 +146,16 @@ def load_weights(path: str) -> Parameters:
     if arrays is None:
         raise CheckpointError(f"{path} holds no weights spcli can read; give a .npz or .safetensors file")
     kinds = {name: getattr(array, "dtype", None) for name, array in arrays.items()}
-    other = [f"{name} is {kind or 'no array'}" for name, kind in kinds.items() if kind is None or kind.kind != "f"]
+    other = [name for name, kind in kinds.items() if kind is None]
     if other:
-        raise CheckpointError(f"{path} must hold floats only, but {', '.join(other)}; convert to float32")
-    return {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+        raise CheckpointError(f"{path} must hold arrays only, but {', '.join(other)} is none; leave it out")
+    return as_float32(arrays)
+
+
+def as_float32(arrays: Mapping[str, Any]) -> Parameters:
+    """Floats of any width as float32; arrays of other types stay as they are, for `check_fit` to name."""
+    found = {name: np.asarray(array) for name, array in arrays.items()}
+    return {name: np.ascontiguousarray(a, np.float32) if a.dtype.kind == "f" else a for name, a in found.items()}
 
 
 def _read_npz(path: str) -> dict[str, NDArray[Any]]:
