@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spcli.grid import ScanCounts
+from spcli.program import Add
 
 if TYPE_CHECKING:
     from spcli.engines.base import Frame
@@ -43,8 +44,9 @@ def scan_stats(network: Network, frame: Frame, scan: ScanCounts | None = None, b
     """The `spcli.stats/1` object of one scan, as CONTRACT section 4 lists it.
 
     A ratio whose denominator is 0 is None. A Linear layer counts one pair a site (its kernel volume is 1) but stores
-    no rule. `bytes` is what a layer must move if nothing stays in a cache: features in and out and the weight at 4
-    bytes a value, rules at 8 bytes each.
+    no rule. `bytes` is what a layer must move if nothing stays in a cache: features in (every
+    input's, and a residual's) and out and the `weight` array at 4 bytes a value, rules at 8 bytes each. What bias and
+    norm come to, a scale and a shift a channel, is not counted.
 
     Args:
         network: the network that ran, with every channel and shape known.
@@ -54,7 +56,7 @@ def scan_stats(network: Network, frame: Frame, scan: ScanCounts | None = None, b
         batch_size: scans in the input.
     """
     counts = frame.scan or scan
-    layers = [_layer_stats(layer, frame, batch_size) for layer in network.layers]
+    layers = [_layer_stats(layer, network, frame, batch_size) for layer in network.layers]
     return {
         "schema": SCHEMA,
         "batch_size": batch_size,
@@ -75,7 +77,7 @@ def point_counts(counts: ScanCounts) -> dict[str, int]:
     return {name: getattr(counts.points, name) for name in POINT_COUNTS}
 
 
-def _layer_stats(layer: LayerInfo, frame: Frame, batch_size: int) -> Stats:
+def _layer_stats(layer: LayerInfo, network: Network, frame: Frame, batch_size: int) -> Stats:
     in_sites, out_sites = frame.sites[layer.in_sites], frame.sites[layer.out_sites]
     in_shape, out_shape = frame.shapes[layer.in_sites], frame.shapes[layer.out_sites]
     pairs_per_offset = layer_pairs(layer, frame)
@@ -84,6 +86,7 @@ def _layer_stats(layer: LayerInfo, frame: Frame, batch_size: int) -> Stats:
     products = layer.in_channels * layer.out_channels if weight else 0
     dense_macs = batch_size * prod(out_shape) * layer.kernel_volume * products
     rules = pairs if layer.key else 0
+    read = in_sites * layer.in_channels + _joined_values(layer, network, frame)
     return {
         "name": layer.name,
         "type": layer.type,
@@ -105,9 +108,16 @@ def _layer_stats(layer: LayerInfo, frame: Frame, batch_size: int) -> Stats:
         "dense_macs": dense_macs,
         "mac_saving": _saving(pairs * products, dense_macs),
         "parameters": sum(prod(s) for name, s in layer.parameters.items() if ".running_" not in name),
-        "bytes": FLOAT_BYTES * (in_sites * layer.in_channels + out_sites * layer.out_channels + weight)
-        + RULE_BYTES * rules,
+        "bytes": FLOAT_BYTES * (read + out_sites * layer.out_channels + weight) + RULE_BYTES * rules,
     }
+
+
+def _joined_values(layer: LayerInfo, network: Network, frame: Frame) -> int:
+    """Feature values a layer reads besides `in_channels` of every site: an Add's further inputs, a residual."""
+    program = network.program
+    last = next(op for op in reversed(program.value_ops) if op.output == program.layers[layer.name])
+    others = last.inputs[1:] if isinstance(last, Add) else (getattr(last, "add", None),)
+    return sum(frame.sites[layer.out_sites] * program.values[slot].channels for slot in others if slot is not None)
 
 
 def layer_pairs(layer: LayerInfo, frame: Frame) -> tuple[int, ...]:

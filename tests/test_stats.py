@@ -129,3 +129,14 @@ def test_a_summary_spreads_every_number_over_its_scans():
     assert layer["dilation_ratio"] == {"mean": 1, "min": 1, "max": 1}
     assert summary["voxels"]["active"] == {"mean": pytest.approx(4 / 3), "min": 0, "max": 3}
     assert summary["points"] == {}
+
+
+def test_bytes_count_every_input_of_a_sum_and_a_residual():
+    """Three sites of 5 channels: a sum of three reads them thrice, a residual once besides the layer's input."""
+    layers = SUBM + (
+        "  - {name: s, type: Add, inputs: [a, a, a]}\n"
+        "  - {name: r, type: Linear, out_channels: 5, bias: false, add: a, norm: LayerNorm}\n"
+    )
+    _, total, residual = stats_of(layers, row_of(1, 2, 4))["layers"]
+    assert total["bytes"] == 4 * (3 * 15 + 15)
+    assert residual["bytes"] == 4 * (15 + 15 + 15 + 25)
