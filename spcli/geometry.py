@@ -43,6 +43,13 @@ class ConvGeometry:
         """Number of taps V."""
         return prod(self.kernel_size)
 
+    @property
+    def keeps_sites(self) -> bool:
+        """Whether outputs lie on the input's sites: of a submanifold convolution, and of a window of one cell."""
+        ones = (1,) * self.ndim
+        single = self.kernel_size == self.stride == ones and not any((*self.padding, *self.output_padding))
+        return self.submanifold or (single and not self.transposed)
+
     def offsets(self) -> list[tuple[int, ...]]:
         """The V centred offsets in tap order."""
         return list(product(*(range(-((k - 1) // 2), k - (k - 1) // 2) for k in self.kernel_size)))

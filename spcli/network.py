@@ -435,7 +435,7 @@ class _Lowering:
     def _build(self, sites: int, geometry: ConvGeometry) -> tuple[int, int]:
         before = self._sites[sites]
         outputs = sites
-        if not geometry.submanifold:
+        if not geometry.keeps_sites:
             shape = None
             if before.shape is not None and len(before.shape) == geometry.ndim:
                 shape = geometry.out_spatial_shape(before.shape)
@@ -510,6 +510,6 @@ def _differences(here: ConvGeometry, there: ConvGeometry) -> list[tuple[str, obj
 
 
 def _kind(geometry: ConvGeometry) -> str:
-    if geometry.submanifold:
+    if geometry.keeps_sites:
         return "submanifold"
     return "transposed" if geometry.transposed else "regular"

@@ -26,10 +26,7 @@ class Convolution(Weighted, frozen=True, kw_only=True):
 
     def geometry(self, net: Lowering) -> ConvGeometry:
         """The pair equation's sizes; problems with them go to `net`."""
-        kernel, stride, padding, dilation = self._sizes(net)
-        if kernel == stride == (1,) * self.ndim and not any(padding):
-            return submanifold_geometry(kernel, dilation)  # a 1x1 convolution keeps its sites, as in spconv
-        return regular_geometry(kernel, stride, padding, dilation)
+        return regular_geometry(*self._sizes(net))
 
     def lower(self, net: Lowering) -> Lowered:
         """Build or share the map, then convolve."""

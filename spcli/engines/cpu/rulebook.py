@@ -141,11 +141,11 @@ def build(sites: CpuSites, geometry: ConvGeometry) -> CpuMap:
     assert sites.handle is not None
     shape = np.array(_three(out_shape, 1), np.int64)
     pointer = library().spcli_map_build(
-        sites.handle.pointer, address(sizes), geometry.submanifold, geometry.transposed, address(shape)
+        sites.handle.pointer, address(sizes), geometry.keeps_sites, geometry.transposed, address(shape)
     )
     handle = Handle(pointer, library().spcli_map_free)
     outputs = sites
-    if not geometry.submanifold:
+    if not geometry.keeps_sites:
         outputs = own_sites(library().spcli_map_outputs(pointer), out_shape, sites.batch_size)
     return CpuMap(geometry, sites, outputs, handle)
 
