@@ -136,11 +136,17 @@ def _site_shares(network: Network) -> dict[int, float]:
     return shares
 
 
-def site_strides(network: Network) -> dict[int, tuple[float, ...]]:
-    """Input cells a site spans, z, y, x, by sites slot; whole numbers are ints. Empty where no axis is left."""
+def site_strides(network: Network, stored: object = None) -> dict[int, tuple[float, ...]]:
+    """Cells a site spans, z, y, x, by sites slot; whole numbers are ints. Empty where no axis is left.
+
+    `stored` is what the input's file says of its own sites; where that is no list of a number an axis, they span one.
+    """
     builds = [op for op in network.program.index_ops if isinstance(op, BuildMap)]
     ndim = len(network.shapes[0]) if network.shapes[0] else builds[0].geometry.ndim if builds else 3
-    strides: dict[int, tuple[float, ...]] = {0: (1,) * ndim}
+    told = (
+        isinstance(stored, list) and len(stored) == ndim and all(isinstance(s, int | float) and s > 0 for s in stored)
+    )
+    strides: dict[int, tuple[float, ...]] = {0: tuple(stored) if isinstance(stored, list) and told else (1,) * ndim}
     for op in network.program.index_ops:
         if isinstance(op, BuildMap):
             strides[op.outputs] = _strided(strides[op.sites], op.geometry)

@@ -23,6 +23,7 @@ Record = dict[str, Any]
 VOXELIZE_SCHEMA = "spcli.voxelize/1"
 RUN_SCHEMA = "spcli.run/1"
 MANIFEST_SCHEMA = "spcli.manifest/1"
+MOST_NAMES = 5
 AXES = {4: ["batch", "z", "y", "x"], 3: ["batch", "y", "x"], 1: ["batch"]}
 
 
@@ -111,10 +112,12 @@ def loss_warnings(counts: ScanCounts, spec: VoxelSpec) -> list[str]:
 
 
 def empty_layers_warning(network: Network, frame: Frame) -> list[str]:
-    """A warning that names the layers without an output site, where there are any."""
+    """A warning that names the layers without an output site, where there are any; of many the first."""
     empty = [layer.name for layer in network.layers if not frame.sites[layer.out_sites]]
     if not empty:
         return []
+    if len(empty) > MOST_NAMES:
+        return [f"no active output site in layers {empty[0]} and {len(empty) - 1} more"]
     return [f"no active output site in layer{'s' if len(empty) > 1 else ''} {', '.join(empty)}"]
 
 
@@ -156,7 +159,8 @@ def place_of(scan: Scan, spec: VoxelSpec | None, grid: VoxelGrid | None) -> Reco
 def features_meta(scan: Scan, network: Network, layer: LayerInfo, place: Mapping[str, Any], channels: int) -> Record:
     """`meta` of a layer's features."""
     value = network.program.values[network.program.layers[layer.name]]
-    stride = site_strides(network)[layer.out_sites]
+    stored = scan.content.meta.get("stride") if isinstance(scan.content, StoredTensor) else None
+    stride = site_strides(network, stored)[layer.out_sites]
     return {
         "schema": "spcli.pipeline.features/1",
         **_origin(scan),

@@ -32,14 +32,14 @@ class ScanPath:
 
 
 def stem_of(source: str) -> str:
-    """The name of a scan's outputs: `a` for `a.bin` and for `a.voxels.npz`, `stdin` for "-".
+    """The name of a scan's outputs: `a` for `a.bin`, `a.voxels.npz` and `a.features.npz`, `stdin` for "-".
 
     Characters outside `[A-Za-z0-9_.-]` become "_".
     """
     if source == STDIN:
         return "stdin"
     stem = os.path.splitext(os.path.basename(source))[0]
-    stem = stem.removesuffix(".voxels") or stem
+    stem = re.sub(r"(?<=.)\.(voxels|features)$", "", stem)
     return re.sub(r"[^A-Za-z0-9_.-]", "_", stem) or "_"
 
 

@@ -548,3 +548,12 @@ def test_a_record_for_people(spcli, scan, config, tmp_path):
 def test_an_npz_from_standard_output_is_readable(spcli, scan, config):
     outcome = spcli("-q", "run", "--config", config, scan, "-o", "-", "--compress")
     assert load(io.BytesIO(outcome.out))["features"].shape[1] == 3
+
+
+def test_features_of_features_say_their_stride_in_cells_of_the_first_grid(spcli, plain, tmp_path):
+    """`c` strides by 2; its features through the same network stride by 4."""
+    source = tensor_file(tmp_path / "t.npz", [[0, 0, 0, 0]], np.ones((1, 2)))
+    spcli("run", "--config", plain, source, "-o", tmp_path / "one")
+    record = spcli("run", "--config", plain, tmp_path / "one" / "t.features.npz", "-o", tmp_path / "two").record
+    assert meta(record["outputs"]["features"])["stride"] == [4, 4, 4]
+    assert record["outputs"]["features"].endswith("two/t.features.npz")

@@ -190,3 +190,20 @@ def test_a_tensor_of_other_number_types_is_converted(config):
 def test_a_tensor_that_cannot_be_used_is_a_sentence(config, tensor, message):
     with pytest.raises(InputError, match=message):
         run(config, tensor)
+
+
+def test_a_convolution_of_one_cell_keeps_its_sites_and_is_still_no_submanifold_one(config):
+    config = read_config(
+        NETWORK.replace("kernel_size: 2, stride: 2", "kernel_size: 1") + "  - {name: c, type: Concat, inputs: [a, b]}\n"
+    )
+    result = run(config, CLOUD)
+    book = result.rulebooks["b"]
+    assert not book.geometry.submanifold
+    assert book.in_rows.tolist() == book.out_rows.tolist() == [0, 1]
+    assert result.features.features.shape == (2, 5)
+
+
+def test_a_scan_without_points_names_the_first_of_many_empty_layers():
+    more = "".join(f"  - {{name: c{i}, type: Linear, out_channels: 2}}\n" for i in range(8))
+    warnings = run(read_config(NETWORK + more), PointCloud(CLOUD.values[:0], CLOUD.columns)).warnings
+    assert warnings[-1] == "no active output site in layers a and 9 more"

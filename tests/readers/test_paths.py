@@ -79,7 +79,7 @@ def test_a_directory_without_scans_is_an_error_that_says_what_was_looked_for(tmp
         ("noext", "noext"),
         ("mein scan (1) ü.bin", "mein_scan__1___"),
         (".voxels.npz", ".voxels"),
-        ("a.features.npz", "a.features"),
+        ("a.features.npz", "a"),
     ],
 )
 def test_the_stem_is_the_name_without_suffix_in_plain_characters(source: str, stem: str) -> None:
