@@ -219,4 +219,5 @@ def _batch(
         choices.skip_existing,
         choices.fail_fast,
         warnings,
+        choices.overwrite,
     )

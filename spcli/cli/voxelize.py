@@ -130,7 +130,16 @@ def _batch(
     }
     spec = config.voxelize
     named = columns or (spec.columns if spec else None)
-    return Batch(tuple(jobs), folder, config.resolved, settings, named, choices.skip_existing, choices.fail_fast)
+    return Batch(
+        tuple(jobs),
+        folder,
+        config.resolved,
+        settings,
+        named,
+        choices.skip_existing,
+        choices.fail_fast,
+        overwrite=choices.overwrite,
+    )
 
 
 def _jobs(found: Sequence[ScanPath], output: str, choices: BatchChoices) -> tuple[list[Job], str | None]:

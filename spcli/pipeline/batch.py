@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct, structs
 
-from spcli.errors import ConfigError, InputError, SpcliError
+from spcli.errors import ConfigError, InputError, SpcliError, UsageError
 from spcli.pipeline.plan import Job, paths
 from spcli.pipeline.records import Record, failure_record, manifest_entry, rounded, skipped_record
 from spcli.readers import Columns, Scan, read
@@ -21,6 +21,7 @@ Made = TypeVar("Made")
 Step = Callable[[Callable[[Given], Made], Iterable[Given]], Iterator[Made]]
 
 READ_AHEAD = 2
+RUN_FILE, VOXELIZE_FILE = "config.yaml", "voxelize.yaml"
 
 
 class Batch(Struct, frozen=True):
@@ -28,13 +29,14 @@ class Batch(Struct, frozen=True):
 
     Attributes:
         jobs: the scans and their outputs.
-        folder: gets `manifest.jsonl` and `config.yaml`; None where the only output is a stream or one named file.
+        folder: gets `manifest.jsonl` and the configuration; None where the only output is a stream or one named file.
         config: the resolved configuration, as text.
         settings: what besides the input decides the results; part of every manifest line.
         columns: the files' columns where the caller tells.
         skip_existing: leave out scans whose results are there already, by digest.
         fail_fast: stop at the first scan that cannot be used.
         warnings: sentences that hold for every scan.
+        overwrite: replace another configuration that is in the folder.
     """
 
     jobs: tuple[Job, ...]
@@ -45,6 +47,7 @@ class Batch(Struct, frozen=True):
     skip_existing: bool = False
     fail_fast: bool = False
     warnings: tuple[str, ...] = ()
+    overwrite: bool = False
 
 
 class Result(Struct, frozen=True):
@@ -61,6 +64,7 @@ class Work(Protocol):
 
     schema: str
     depth: int
+    configuration: str
 
     def begin(self, job: Job, scan: Scan) -> Any:
         """Hand a scan to the engine."""
@@ -80,16 +84,51 @@ class _Read(Struct, frozen=True):
     seconds: float
 
 
+def configuration_files(batch: Batch, own: str) -> list[str]:
+    """The files of the batch's folder that are to hold its configuration.
+
+    That is `config.yaml` for a run and `voxelize.yaml` for a voxelization, which takes `config.yaml` as well as long
+    as no run has it; so both can share a folder and nothing is lost.
+
+    Raises:
+        UsageError: `own` is there and holds another configuration, whose results would no longer be explained.
+    """
+    if batch.folder is None:
+        return []
+    main, first, mine = (os.path.join(batch.folder, name) for name in (RUN_FILE, VOXELIZE_FILE, own))
+    texts = {path: _text(path) for path in (main, first)}
+    free = texts[main] in (None, texts[first])
+    if texts[mine] not in (None, batch.config) and not batch.overwrite and not (mine == main and free):
+        remedy = "choose another -o, or pass --overwrite"
+        raise UsageError(f"{mine}: the results there are of another configuration; {remedy}")
+    return [mine, main] if free and mine != main else [mine]
+
+
+def _text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); choose another -o") from error
+
+
 def process(batch: Batch, work: Work) -> Iterator[Record]:
     """Read, compute and write every scan of a batch; gives its records in order, each once its files are written.
 
     A scan that cannot be used gives a record with `ok` false, and the others go on.
 
     Raises:
-        UsageError: results cannot be written.
+        UsageError: results cannot be written, or the folder holds those of another configuration.
     """
+    configurations = configuration_files(batch, work.configuration)
+    return _process(batch, work, configurations)
+
+
+def _process(batch: Batch, work: Work, configurations: list[str]) -> Iterator[Record]:
     step: Step[Any, Any] = in_background if len(batch.jobs) > 1 else map
-    keeper = _Keeper(batch, work.schema)
+    keeper = _Keeper(batch, work.schema, configurations)
     reads = step(lambda job: (job, _attempt(job, lambda: _read(batch, job))), batch.jobs)
     for record in step(lambda pair: keeper.keep(*pair), _computed(batch, work, reads)):
         yield record
@@ -152,10 +191,10 @@ def _is_result(batch: Batch, job: Job, entry: Record) -> bool:
 class _Keeper:
     """Writes results, each with its line in the manifest, and before the first of them the configuration."""
 
-    def __init__(self, batch: Batch, schema: str) -> None:
+    def __init__(self, batch: Batch, schema: str, configurations: list[str]) -> None:
         self._batch = batch
         self._schema = schema
-        self._first = True
+        self._configurations = configurations
 
     def keep(self, job: Job, result: Result | Failure) -> Record:
         """Write the files of a result; gives the finished record."""
@@ -176,9 +215,9 @@ class _Keeper:
         return record
 
     def _keep_configuration(self) -> None:
-        if self._first and self._batch.folder is not None:
-            write_text(os.path.join(self._batch.folder, "config.yaml"), self._batch.config)
-        self._first = False
+        for path in self._configurations:
+            write_text(path, self._batch.config)
+        self._configurations = []
 
 
 def _attempt(job: Job, work: Callable[[], Made]) -> Made | Failure:
