@@ -1,10 +1,18 @@
 """Sparse convolution on LiDAR point clouds: voxels, rulebooks, features and sparsity statistics.
 
-Everything the commands do is a function here; names are imported when first used, so `import spcli` costs nothing.
+What the commands do to a scan is a function here; names are imported when first used, so `import spcli` costs nothing.
 
     config = spcli.load_config("second-kitti")
     result = spcli.run(config, "scan.bin")
-    result.features.indices, result.rulebooks["subm1"].in_rows, result.stats["totals"]
+    result.features.indices, result.rulebooks["subm1"].in_rows, result.stats["totals"], result.warnings
+
+    result = spcli.run(config, points, columns=("x", "y", "z", "intensity"), weights="net.npz", layers=("conv3",))
+    result.outputs["conv3"].features
+    spcli.write_rulebooks("a.rulebooks.npz", result.network.program.keys, result.rulebooks, {})
+    spcli.load_rulebooks("a.rulebooks.npz")["subm1"].pair_splits
+
+`weights` is a file, arrays by name (`load_weights`, `initial_parameters`) or a seed. `voxelize` takes a `VoxelSpec`,
+`describe_file` tells what a file holds, `street_scan` makes one up.
 """
 
 from __future__ import annotations
@@ -16,42 +24,70 @@ if TYPE_CHECKING:
     from spcli.config import load_config as load_config
     from spcli.config import load_preset as load_preset
     from spcli.config import preset_names as preset_names
+    from spcli.describe import describe_file as describe_file
     from spcli.engines import load_engine as load_engine
+    from spcli.engines.base import Want as Want
     from spcli.errors import SpcliError as SpcliError
     from spcli.geometry import ConvGeometry as ConvGeometry
+    from spcli.grid import FeatureColumn as FeatureColumn
     from spcli.grid import VoxelGrid as VoxelGrid
     from spcli.grid import VoxelSpec as VoxelSpec
+    from spcli.inspect import load_rulebooks as load_rulebooks
     from spcli.network import build_network as build_network
     from spcli.pipeline import run as run
     from spcli.pipeline import voxelize as voxelize
+    from spcli.pipeline.prepare import Weights as Weights
+    from spcli.pipeline.runs import RunResult as RunResult
     from spcli.points import PointCloud as PointCloud
+    from spcli.readers import find_scans as find_scans
     from spcli.readers import read as read
     from spcli.rulebook import Rulebook as Rulebook
+    from spcli.sample import street_scan as street_scan
     from spcli.sparse_tensor import SparseTensor as SparseTensor
+    from spcli.stats import summarize as summarize
+    from spcli.weights import initial_parameters as initial_parameters
     from spcli.weights import load_weights as load_weights
     from spcli.weights import save_weights as save_weights
+    from spcli.writers import write_features as write_features
+    from spcli.writers import write_rulebooks as write_rulebooks
+    from spcli.writers import write_stats as write_stats
+    from spcli.writers import write_voxels as write_voxels
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Config": "config",
     "ConvGeometry": "geometry",
+    "FeatureColumn": "grid",
     "PointCloud": "points",
     "Rulebook": "rulebook",
+    "RunResult": "pipeline.runs",
     "SparseTensor": "sparse_tensor",
     "SpcliError": "errors",
     "VoxelGrid": "grid",
     "VoxelSpec": "grid",
+    "Want": "engines.base",
+    "Weights": "pipeline.prepare",
     "build_network": "network",
+    "describe_file": "describe",
+    "find_scans": "readers",
+    "initial_parameters": "weights",
     "load_config": "config",
     "load_engine": "engines",
     "load_preset": "config",
+    "load_rulebooks": "inspect",
     "load_weights": "weights",
     "preset_names": "config",
     "read": "readers",
     "run": "pipeline",
     "save_weights": "weights",
+    "street_scan": "sample",
+    "summarize": "stats",
     "voxelize": "pipeline",
+    "write_features": "writers",
+    "write_rulebooks": "writers",
+    "write_stats": "writers",
+    "write_voxels": "writers",
 }
 
 __all__ = ["__version__", *_HOMES]

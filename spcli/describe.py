@@ -29,7 +29,7 @@ FIRST_TRY = "quickstart"
 """A configuration to learn with; no suggestion for real work."""
 
 
-def describe(source: str, columns: Columns = None) -> Description:
+def describe_file(source: str, columns: Columns = None) -> Description:
     """What `source` (a path, or "-" for standard input) holds, as a `spcli.info/1` object.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,6 +68,23 @@ class RuleChunk(Struct, frozen=True):
     counts: NDArray[np.int64]
     in_rows: NDArray[np.int32]
     out_rows: NDArray[np.int32]
+
+
+def load_rulebooks(path: str | os.PathLike[str]) -> dict[str, Rulebook]:
+    """The rulebooks of a dump by key, as a run gives them.
+
+    Raises:
+        InputError: the file cannot be read or is no dump.
+    """
+    source = os.fspath(path)
+    try:
+        with open(source, "rb") as file:
+            found = load_dump(file, source)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({error.strerror}); check the path") from error
+    if found is None:
+        raise InputError(f"{source}: is no rulebook dump; write one with spcli run")
+    return {keyed.key: keyed.rulebook for keyed in found}
 
 
 def load_dump(file: BinaryIO, source: str, keys: Sequence[str] = ()) -> tuple[KeyedRulebook, ...] | None:

@@ -28,9 +28,9 @@ def command(file: str, columns: int | tuple[str, ...] | None, form: str | None) 
     FILE is a scan, voxels, features, a rulebook dump, weights or statistics; - is standard input. For a scan: its
     columns with their extremes, its bounds in metres, and the shipped configuration that fits it best.
     """
-    from spcli.describe import describe
+    from spcli.describe import describe_file
 
-    found = describe(file, columns)
+    found = describe_file(file, columns)
     for warning in found.get("warnings", ()):
         console.warn(warning if warning.startswith(file) else f"{file}: {warning}")
     print_one(found, default_format(form), _text(found))

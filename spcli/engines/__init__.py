@@ -14,8 +14,10 @@ def load_engine(name: str) -> Engine:
     """The engine of that name, ready to use.
 
     Raises:
-        DeviceError: it cannot run on this machine; the message says why.
+        DeviceError: there is none of that name, or it cannot run on this machine; the message says why.
     """
+    if name not in ENGINES:
+        raise DeviceError(f"there is no engine {name!r} in this version of spcli; there are: {', '.join(ENGINES)}")
     engine: Engine = import_module(ENGINES[name]).load()
     reason = engine.unavailable()
     if reason:

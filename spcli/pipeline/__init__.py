@@ -6,21 +6,24 @@ a record a scan, in order, and go on after a scan that cannot be used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from spcli.engines import load_engine
 from spcli.engines.base import Engine, Want, download_voxels
 from spcli.errors import InputError, UsageError
-from spcli.grid import VoxelSpec
+from spcli.grid import VoxelSpec, check_spec
 from spcli.pipeline.batch import RUN_FILE, VOXELIZE_FILE, Batch, Result, configuration_files, process
 from spcli.pipeline.features import channel_names, engine_points
 from spcli.pipeline.plan import Job
-from spcli.pipeline.prepare import Weights
+from spcli.pipeline.prepare import Weights, WeightsLike, as_weights
 from spcli.pipeline.records import (
     RUN_SCHEMA,
     VOXELIZE_SCHEMA,
@@ -70,7 +73,7 @@ class Keep(Struct, frozen=True):
 
 
 def voxelize(
-    scan: str | PointCloud,
+    scan: str | os.PathLike[str] | NDArray[Any] | PointCloud,
     spec: VoxelSpec,
     *,
     columns: Columns = None,
@@ -81,7 +84,7 @@ def voxelize(
     """The voxels of one scan, exactly as CONTRACT section 3 has it.
 
     Args:
-        scan: a path, "-" for standard input, or points.
+        scan: a path, "-" for standard input, or points `[P, C]`.
         spec: how points become voxels.
         columns: the file's columns by number or names; None takes those of `spec`, or lets the content decide.
         point_map: also give every point's row.
@@ -90,10 +93,11 @@ def voxelize(
 
     Raises:
         InputError: the scan cannot be used, or is voxelized already.
-        ConfigError: the grid is too large or has no cell.
+        ConfigError: the specification is wrong, or its grid too large.
         UsageError: `hard` without `spec.max_points`.
     """
-    content = read(scan, columns or spec.columns).content if isinstance(scan, str) else scan
+    check_spec(spec)
+    content = scan if isinstance(scan, PointCloud) else _read(scan, columns or spec.columns).content
     if isinstance(content, StoredTensor):
         raise InputError(f"{scan}: is voxelized already; spcli.read gives its tensor")
     if hard and spec.max_points is None:
@@ -103,12 +107,14 @@ def voxelize(
     return download_voxels(engine, voxels)
 
 
-def run(
+def run(  # noqa: PLR0913 - every argument after the scan is optional
     config: Config,
-    scan: str | Scan | PointCloud | SparseTensor,
+    scan: str | os.PathLike[str] | NDArray[Any] | Scan | PointCloud | SparseTensor,
     *,
     columns: Columns = None,
-    weights: Weights = DRAWN,
+    weights: WeightsLike = DRAWN,
+    layers: Sequence[str] = (),
+    rulebooks: bool = True,
     want: Want | None = None,
     engine: Engine | None = None,
 ) -> RunResult:
@@ -116,28 +122,50 @@ def run(
 
     Args:
         config: the network, from `load_config`.
-        scan: a path, "-" for standard input, what `spcli.read` gave, points, or a tensor.
+        scan: a path, "-" for standard input, points `[P, C]`, what `spcli.read` gave, or a tensor.
         columns: the file's columns by number or names; None takes the configuration's, or lets the content decide.
-        weights: parameters; drawn with seed 0 by default.
-        want: what to bring back; by default the output, every rulebook and all counts.
+        weights: a file, arrays by name, or the seed to draw from; seed 0 by default.
+        layers: further layers whose features are wanted, in `outputs` of the result.
+        rulebooks: whether rules are wanted; without them an inverse layer's most pairs of an output are not known.
+        want: all of what to bring back, in place of `layers` and `rulebooks`.
         engine: None is the CPU's.
 
     Raises:
         InputError: the scan cannot be used.
         ConfigError: the network does not work for it.
         CheckpointError: the weights do not fit.
+        UsageError: there is no layer of a name in `layers`.
     """
-    want = want or Want((config.layers[-1].name,), rulebooks=True)
-    runs = Runs(config, engine or load_engine("cpu"), want, weights)
-    if isinstance(scan, str):
-        named = config.voxelize.columns if config.voxelize else None
-        scan = read(scan, columns or named)
+    if config.voxelize is not None:
+        check_spec(config.voxelize)
+    want = want or _wanted(config, layers, rulebooks)
+    runs = Runs(config, engine or load_engine("cpu"), want, as_weights(weights))
+    if isinstance(scan, str | os.PathLike | np.ndarray):
+        scan = _read(scan, columns or (config.voxelize.columns if config.voxelize else None))
     elif isinstance(scan, SparseTensor):
         tensor, was_sorted = checked(scan, "the tensor")
         scan = Scan(StoredTensor(tensor, warnings=(SORTED,) if was_sorted else ()), "", "the tensor")
     elif isinstance(scan, PointCloud):
         scan = Scan(scan, "", scan.source)
     return runs.finish(runs.begin(scan.content, scan.source))
+
+
+def _wanted(config: Config, layers: Sequence[str], rulebooks: bool) -> Want:
+    known = [layer.name for layer in config.layers]
+    for name in layers:
+        if name not in known:
+            raise UsageError(f"layers: there is no layer {name!r}; there are {', '.join(known)}")
+    return Want(tuple(dict.fromkeys((known[-1], *layers))), rulebooks)
+
+
+def _read(scan: str | os.PathLike[str] | NDArray[Any], columns: Columns) -> Scan:
+    """A file, or an array of points as a file would hold it."""
+    if not isinstance(scan, np.ndarray):
+        return read(os.fspath(scan), columns)
+    from spcli.readers.numpy_file import cloud_of
+
+    cloud = cloud_of(scan, columns, "the array")
+    return Scan(cloud, "", cloud.source)
 
 
 def voxelize_scans(batch: Batch, engine: Engine, spec: VoxelSpec, extras: Extras) -> Iterator[Record]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 from msgspec import Struct
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from spcli.config import Config
 
 Parameters = Mapping[str, NDArray[np.float32]]
+WeightsLike = Union["Weights", str, "os.PathLike[str]", Parameters, int]
 
 
 class Weights(Struct, frozen=True):
@@ -27,14 +29,18 @@ class Weights(Struct, frozen=True):
         path: a file of parameters; None draws them.
         seed: what they are drawn from without a file.
         save: a file that gets the parameters of the first network that is made ready.
+        arrays: the parameters themselves, by name; they come before `path`.
     """
 
     path: str | None = None
     seed: int = 0
     save: str | None = None
+    arrays: Parameters | None = None
 
     def describe(self) -> str:
-        """What a record calls them: the file's SHA-256, or "random, seed S"."""
+        """What a record calls them: the file's SHA-256, "arrays", or "random, seed S"."""
+        if self.arrays is not None:
+            return "arrays"
         if self.path is None:
             return f"random, seed {self.seed}"
         try:
@@ -42,6 +48,15 @@ class Weights(Struct, frozen=True):
                 return hashlib.sha256(file.read()).hexdigest()
         except OSError as error:
             raise CheckpointError(f"{self.path}: cannot be read ({error.strerror}); check --weights") from error
+
+
+def as_weights(given: WeightsLike) -> Weights:
+    """Weights from what a caller has: a file's path, arrays by name, or a seed."""
+    if isinstance(given, Weights):
+        return given
+    if isinstance(given, int):
+        return Weights(seed=given)
+    return Weights(arrays=given) if isinstance(given, Mapping) else Weights(os.fspath(given))
 
 
 class Prepared(Struct, frozen=True):
@@ -100,10 +115,13 @@ class Workshop:
         return self._engine.compile(network.program, fold(network, parameters), self._want)
 
     def _parameters(self, network: Network, weights: Weights) -> Parameters:
-        from spcli.weights import check_fit, initial_parameters, load_weights, save_weights
+        from spcli.weights import as_float32, check_fit, initial_parameters, load_weights, save_weights
 
-        if weights.path is None:
-            parameters: Parameters = initial_parameters(network, weights.seed)
+        if weights.arrays is not None:
+            parameters: Parameters = as_float32(weights.arrays)
+            check_fit(network, parameters, "the arrays")
+        elif weights.path is None:
+            parameters = initial_parameters(network, weights.seed)
         else:
             if self._loaded is None:
                 self._loaded = load_weights(weights.path)

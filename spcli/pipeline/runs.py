@@ -49,6 +49,11 @@ class RunResult(Struct, frozen=True):
         return self.frame.outputs[self.network.program.output]
 
     @property
+    def outputs(self) -> dict[str, SparseTensor]:
+        """The features of every layer that was wanted, by name."""
+        return self.frame.outputs
+
+    @property
     def rulebooks(self) -> dict[str, Rulebook]:
         """The rules by key."""
         return self.frame.rulebooks

@@ -36,7 +36,7 @@ def read(raw: RawScan, columns: Columns) -> PointCloud | StoredTensor:
     """
     loaded = _load(raw)
     if isinstance(loaded, np.ndarray):
-        return _points(loaded, columns, raw.source)
+        return cloud_of(loaded, columns, raw.source)
     return _tensor(loaded, raw.source)
 
 
@@ -86,7 +86,12 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(name if name.isprintable() else ascii(name) for name in names[:8]) or "nothing"
 
 
-def _points(array: NDArray[Any], columns: Columns, source: str) -> PointCloud:
+def cloud_of(array: NDArray[Any], columns: Columns, source: str) -> PointCloud:
+    """Points from an array `[P, C]` of numbers, or a structured one.
+
+    Raises:
+        InputError: it is of another shape or type, or has other columns.
+    """
     if array.dtype.names is not None:
         return _structured(array, columns, source)
     if array.ndim != 2 or array.shape[1] < 3:
@@ -126,7 +131,7 @@ def _tensor(loaded: Mapping[str, NDArray[Any]], source: str) -> StoredTensor:
     _check_int32(indices, shape, source)
     given = SparseTensor(features, indices.astype(np.int32), shape, batch_size)
     tensor, sorted_here = canonical(given, source)
-    num_points = _num_points(loaded, given, source)
+    num_points = _numcloud_of(loaded, given, source)
     if sorted_here:
         warnings += (SORTED,)
         order = lexicographic_order(given.indices)
@@ -181,7 +186,7 @@ def _batch_size(loaded: Mapping[str, NDArray[Any]], indices: NDArray[np.int64], 
     return int(stored.ravel()[0])
 
 
-def _num_points(loaded: Mapping[str, NDArray[Any]], tensor: SparseTensor, source: str) -> NDArray[np.int32] | None:
+def _numcloud_of(loaded: Mapping[str, NDArray[Any]], tensor: SparseTensor, source: str) -> NDArray[np.int32] | None:
     if "num_points" not in loaded:
         return None
     counts = _integers(loaded["num_points"], "num_points", source)

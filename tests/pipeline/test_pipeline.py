@@ -13,7 +13,7 @@ import spcli
 from spcli.config import read_config
 from spcli.engines import load_engine
 from spcli.engines.base import Want
-from spcli.errors import ConfigError, InputError, UsageError
+from spcli.errors import CheckpointError, ConfigError, DeviceError, InputError, UsageError
 from spcli.grid import VoxelSpec
 from spcli.pipeline import run, voxelize
 from spcli.pipeline.prepare import Weights
@@ -207,3 +207,57 @@ def test_a_scan_without_points_names_the_first_of_many_empty_layers():
     more = "".join(f"  - {{name: c{i}, type: Linear, out_channels: 2}}\n" for i in range(8))
     warnings = run(read_config(NETWORK + more), PointCloud(CLOUD.values[:0], CLOUD.columns)).warnings
     assert warnings[-1] == "no active output site in layers a and 9 more"
+
+
+def test_weights_are_a_file_arrays_a_seed_or_their_description(config, tmp_path):
+    network = config.network(4, (2, 3, 4))
+    arrays = spcli.initial_parameters(network, 3)
+    spcli.save_weights(str(tmp_path / "w.npz"), arrays)
+    doubles = {name: array.astype(np.float64) for name, array in arrays.items()}
+    given = [str(tmp_path / "w.npz"), tmp_path / "w.npz", arrays, doubles, 3, Weights(seed=3)]
+    assert len({run(config, CLOUD, weights=weights).features.features.tobytes() for weights in given}) == 1
+    with pytest.raises(CheckpointError, match=r"the arrays does not fit the network: 1 missing \(a\.weight\)"):
+        run(config, CLOUD, weights={name: array for name, array in arrays.items() if name != "a.weight"})
+
+
+def test_layers_and_rulebooks_say_what_comes_back(config):
+    result = run(config, CLOUD, layers=("a",), rulebooks=False)
+    assert list(result.outputs) == ["b", "a"]
+    assert result.rulebooks == {}
+    with pytest.raises(UsageError, match="there is no layer 'z'; there are a, b"):
+        run(config, CLOUD, layers=("z",))
+
+
+def test_a_path_object_and_an_array_are_scans(config, tmp_path):
+    np.save(tmp_path / "a.npy", CLOUD.values)
+    results = [run(config, scan) for scan in (CLOUD, tmp_path / "a.npy", CLOUD.values, CLOUD.values.astype(np.float64))]
+    assert len({result.features.features.tobytes() for result in results}) == 1
+    swapped = CLOUD.values[:, [1, 0, 2, 3]]
+    tensor = voxelize(swapped, config.voxelize, columns=("y", "x", "z", "i")).tensor
+    assert tensor.indices.tolist() == voxelize(CLOUD, config.voxelize).tensor.indices.tolist()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("reduce", "median"), ("max_points", 0), ("max_voxels", 1.5), ("spatial_shape_extra", (-1, 0, 0)),
+     ("voxel_size", (0, 1, 1)), ("voxel_size", (1, 1)), ("point_cloud_range", (0, 0, 0, 0, 1, 1))],
+)  # fmt: skip
+def test_a_specification_made_by_hand_is_checked(key, value):
+    spec = {"voxel_size": (1, 1, 1), key: value}
+    with pytest.raises(ConfigError, match=f"voxelize.{key}: is "):
+        voxelize(CLOUD, VoxelSpec(**spec))
+
+
+def test_an_engine_that_is_not_there_is_a_sentence():
+    with pytest.raises(DeviceError, match="there is no engine 'tpu' in this version of spcli; there are: cpu"):
+        load_engine("tpu")
+
+
+def test_rulebooks_come_back_from_their_dump(config, tmp_path):
+    result = run(config, CLOUD)
+    spcli.write_rulebooks(str(tmp_path / "a.npz"), result.network.program.keys, result.rulebooks, {})
+    found = spcli.load_rulebooks(tmp_path / "a.npz")
+    assert list(found) == ["k", "b"]
+    np.testing.assert_array_equal(found["k"].in_rows, result.rulebooks["k"].in_rows)
+    with pytest.raises(InputError, match="cannot be read"):
+        spcli.load_rulebooks(tmp_path / "none.npz")
