@@ -120,6 +120,32 @@ def test_features_can_be_scaled_squashed_or_constant(load: Load) -> None:
     assert config.layers == ()
 
 
+def test_columns_may_be_a_number_with_the_names_readers_give(load: Load) -> None:
+    config = load(f"{HEAD}voxelize: {{voxel_size: [1, 1, 1], columns: 6}}\nlayers:\n{LAYER}")
+    assert config.voxelize is not None
+    assert config.voxelize.columns == ("x", "y", "z", "intensity", "ring", "c5")
+    assert config.network().in_channels == 6
+    assert config.columns == 6
+    again = load(config.resolved)
+    assert (again.voxelize, again.columns, again.resolved) == (config.voxelize, 6, config.resolved)
+    assert load(config.resolved, "voxelize.columns=[x, y, z]").columns == ("x", "y", "z")
+
+
+@pytest.mark.parametrize("count", ["2", "8", "4.0", "true"])
+def test_a_number_of_columns_is_from_3_to_7(problems: Problems, count: str) -> None:
+    (problem,) = problems(f"{HEAD}voxelize: {{voxel_size: [1, 1, 1], columns: {count}}}\n")
+    assert problem[1] == "voxelize.columns"
+    assert problem[2].startswith("expected a list of the file's column names, such as [x, y, z, intensity], or their")
+
+
+def test_a_feature_that_a_number_of_columns_does_not_name_is_a_problem(problems: Problems) -> None:
+    (problem,) = problems(f"{HEAD}voxelize: {{voxel_size: [1, 1, 1], columns: 4, features: [x, ring]}}\n")
+    assert problem[1:] == (
+        "voxelize.features",
+        "'ring' is not among voxelize.columns; give it a `value` if the file lacks it",
+    )
+
+
 def test_a_file_may_lack_the_voxelize_section(load: Load) -> None:
     config = load(f"{HEAD}layers:\n{LAYER}")
     assert config.voxelize is None
@@ -364,7 +390,7 @@ def test_files_that_are_wrong_as_a_whole(
         ({"reduce": "median"}, "reduce", "expected mean, first, max or sum, got 'median'"),
         ({"spatial_shape_extra": "1"}, "spatial_shape_extra", "expected three whole numbers from 0 in z, y, x order"),
         ({"spatial_shape_extra": "[1, 0, -1]"}, "spatial_shape_extra", "expected three whole numbers from 0"),
-        ({"columns": "4"}, "columns", "expected a list of the file's column names"),
+        ({"columns": "2"}, "columns", "expected a list of the file's column names"),
         ({"columns": "[x, y, i]"}, "columns", "lacks z; x, y and z must be among them"),
         ({"columns": "[x, y, z, i, i]"}, "columns", "names i more than once"),
         ({"features": "[]"}, "features", "is empty; leave it out to use every column"),
@@ -717,6 +743,7 @@ def validator() -> Any:
 def test_shipped_files_and_their_resolved_texts_satisfy_the_schema(validator: Any, name: str) -> None:
     validator.validate(parse(Path(preset_path(name)).read_text()).data)
     validator.validate(parse(load_preset(name, (), {}).resolved).data)
+    validator.validate(parse(load_preset(name, ["voxelize.columns=5", "voxelize.features=null"], {}).resolved).data)
 
 
 @pytest.mark.parametrize(
@@ -732,6 +759,7 @@ def test_shipped_files_and_their_resolved_texts_satisfy_the_schema(validator: An
         "{version: 1, layers: [{name: a, type: Linear, out_channels: 4, norm: BatchNorm}]}",
         "{version: 1, layers: [{repeat: 0, layers: [{name: a, type: ToDense}]}]}",
         "{version: 1, voxelize: {voxel_size: [1, 1]}}",
+        "{version: 1, voxelize: {voxel_size: [1, 1, 1], columns: 8}}",
         "{version: 1, defaults: {stride: 2}}",
     ],
 )

@@ -90,8 +90,7 @@ def _built(raw: Any, config: Any, options: dict[str, Any]) -> Sequence[KeyedRule
     from spcli.pipeline import run
     from spcli.readers import parse
 
-    named = config.voxelize.columns if config.voxelize else None
-    scan = parse(raw, options["columns"] or named)
+    scan = parse(raw, options["columns"] or config.columns)
     engine = choose_engine(options["device"], console.warn, options["threads"])
     result = run(config, scan, want=Want(rulebooks=True, values=False), engine=engine)
     for warning in result.warnings:

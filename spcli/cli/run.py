@@ -209,13 +209,12 @@ def _batch(
     }
     drawn = label is not None and options["weights"] is None
     warnings = (f"the weights are {label}: features mean nothing; give --weights FILE",) if drawn else ()
-    named = columns or (config.voxelize.columns if config.voxelize else None)
     return Batch(
         tuple(jobs),
         folder,
         config.resolved,
         settings,
-        named,
+        columns or config.columns,
         choices.skip_existing,
         choices.fail_fast,
         warnings,

@@ -59,7 +59,7 @@ def _of_scan(path: str, options: dict[str, Any]) -> dict[str, Any]:
     from spcli.readers import read
 
     config = read_configuration(options["config"], options["preset"], options["sets"], options["columns"])
-    scan = read(path, options["columns"] or (config.voxelize.columns if config.voxelize else None))
+    scan = read(path, options["columns"] or config.columns)
     engine = choose_engine(options["device"], console.warn, options["threads"])
     result = run(config, scan, want=Want(rulebooks=True, values=False), engine=engine)
     for warning in result.warnings:

@@ -128,14 +128,13 @@ def _batch(
         "point_map": options["point_map"],
         "hard": options["hard"],
     }
-    spec = config.voxelize
-    named = columns or (spec.columns if spec else None)
+    told = columns or config.columns
     return Batch(
         tuple(jobs),
         folder,
         config.resolved,
         settings,
-        named,
+        told,
         choices.skip_existing,
         choices.fail_fast,
         overwrite=choices.overwrite,

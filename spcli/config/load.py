@@ -38,6 +38,7 @@ class Config(msgspec.Struct, frozen=True):
         name: what the file calls itself.
         voxelize: how points become voxels; None where inputs are tensors.
         layers: the network's layers in order; empty for a file that only voxelizes.
+        columns: what a reader is told of the file's columns: their names, their number, or nothing.
         resolved: the same configuration as YAML text with every default written out; loading it gives this again.
         source: the file's path.
         warnings: what is allowed but seldom meant, one sentence each.
@@ -48,6 +49,7 @@ class Config(msgspec.Struct, frozen=True):
     voxelize: VoxelSpec | None
     layers: tuple[Layer, ...]
     resolved: str
+    columns: int | tuple[str, ...] | None = None
     source: str = ""
     warnings: tuple[str, ...] = ()
     places: Places = msgspec.field(default_factory=Places)
@@ -156,7 +158,8 @@ class _Reader:
             raise ConfigError(self._places.locate_all(self._problems) + self._of_overrides, self._source)
         readable = tuple(layer for layer in layers if isinstance(layer, Layer))
         warnings = voxelize_warnings(spec) if spec else ()
-        return Config(name, spec, readable, _resolved(name, section, readable), self._source, warnings, self._places)
+        resolved, columns = _resolved(name, section, readable), section.columns if section else None
+        return Config(name, spec, readable, resolved, columns, self._source, warnings, self._places)
 
     def _data(self, text: str) -> dict[str, Any]:
         """The file as a mapping; what makes that impossible is raised at once."""

@@ -32,7 +32,8 @@ Extra = Annotated[
     tuple[_Cells, _Cells, _Cells], Meta(description="three whole numbers from 0 in z, y, x order, such as [1, 0, 0]")
 ]
 Columns = Annotated[
-    tuple[_Column, ...] | None, Meta(description="a list of the file's column names, such as [x, y, z, intensity]")
+    Annotated[int, Meta(ge=3, le=7)] | tuple[_Column, ...] | None,
+    Meta(description="a list of the file's column names, such as [x, y, z, intensity], or their number, 3 to 7"),
 ]
 Reduction = Annotated[Literal["mean", "first", "max", "sum"], Meta(description="mean, first, max or sum")]
 _Number = Annotated[float | None, Meta(description="a number")]
@@ -78,9 +79,17 @@ class Voxelize(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             self.max_voxels,
             self.reduce,
             self.spatial_shape_extra,
-            self.columns,
+            self.column_names(),
             features,
         )
+
+    def column_names(self) -> tuple[str, ...] | None:
+        """The file's columns; a bare number of them has the names that readers give."""
+        if not isinstance(self.columns, int):
+            return self.columns
+        from spcli.readers.columns import default_names
+
+        return default_names(self.columns)
 
 
 class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

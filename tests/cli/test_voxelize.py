@@ -128,6 +128,19 @@ def test_layers_that_do_not_suit_the_voxels_do_not_matter(spcli, scan, tmp_path,
     assert "layers:" not in resolved
 
 
+@pytest.mark.parametrize("told", [["--columns", "3"], ["--set", "voxelize.columns=3"]])
+def test_a_number_of_columns_is_an_order_however_it_is_given(spcli, scan, config, tmp_path, told):
+    """Names come from a configuration many files share, and are refused where the points say otherwise."""
+    path = tmp_path / "scan.bin"
+    path.write_bytes(scan.read_bytes()[: 3 * 4 * 4 * 1000])
+    outcome = spcli("voxelize", path, "--config", config, *told, "-o", tmp_path / "out")
+    assert outcome.code == 0
+    assert "read as 3 columns as told, but its points step like 4 columns" in outcome.err
+    assert meta(tmp_path / "out" / "scan.voxels.npz")["channels"] == ["x", "y", "z"]
+    named = ("--set", "voxelize.columns=[x,y,z]")
+    assert spcli("voxelize", path, "--config", config, *named, "-o", tmp_path / "named").code == 4
+
+
 def test_layers_in_the_environment_do_not_matter_either(spcli, scan, tmp_path, monkeypatch):
     monkeypatch.setenv("SPCLI_VOXELIZE__VOXEL_SIZE", "[0.1, 0.1, 0.2]")
     monkeypatch.setenv("SPCLI_LAYERS__CONV_INPUT__OUT_CHANNELS", "8")
