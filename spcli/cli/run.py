@@ -218,5 +218,4 @@ def _batch(
         choices.skip_existing,
         choices.fail_fast,
         warnings,
-        choices.overwrite,
     )

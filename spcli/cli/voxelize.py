@@ -137,7 +137,6 @@ def _batch(
         told,
         choices.skip_existing,
         choices.fail_fast,
-        overwrite=choices.overwrite,
     )
 
 

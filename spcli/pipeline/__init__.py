@@ -20,7 +20,7 @@ from spcli.engines import load_engine
 from spcli.engines.base import Engine, Want, download_voxels
 from spcli.errors import InputError, UsageError
 from spcli.grid import VoxelSpec, check_spec
-from spcli.pipeline.batch import RUN_FILE, VOXELIZE_FILE, Batch, Result, configuration_files, process
+from spcli.pipeline.batch import Batch, Result, process
 from spcli.pipeline.features import channel_names, engine_points
 from spcli.pipeline.plan import Job
 from spcli.pipeline.prepare import Weights, WeightsLike, as_weights
@@ -184,7 +184,6 @@ def run_scans(batch: Batch, config: Config, engine: Engine, want: Want, keep: Ke
         CheckpointError: the weights do not fit the network.
         UsageError: results cannot be written.
     """
-    configuration_files(batch, RUN_FILE)  # before weights are saved
     return process(batch, _Running(config, engine, want, keep))
 
 
@@ -192,7 +191,6 @@ class _Voxelizing:
     """The work of `voxelize_scans`."""
 
     schema = VOXELIZE_SCHEMA
-    configuration = VOXELIZE_FILE
     depth = 1
 
     def __init__(self, engine: Engine, spec: VoxelSpec, extras: Extras) -> None:
@@ -242,7 +240,6 @@ class _Running:
     """The work of `run_scans`."""
 
     schema = RUN_SCHEMA
-    configuration = RUN_FILE
 
     def __init__(self, config: Config, engine: Engine, want: Want, keep: Keep) -> None:
         self._runs = Runs(config, engine, want, keep.weights)

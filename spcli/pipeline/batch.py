@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct, structs
 
-from spcli.errors import ConfigError, InputError, SpcliError, UsageError
+from spcli.errors import ConfigError, InputError, SpcliError
 from spcli.pipeline.plan import Job, paths
 from spcli.pipeline.records import Record, failure_record, manifest_entry, rounded, skipped_record
 from spcli.readers import Columns, Scan, read
@@ -21,7 +22,7 @@ Made = TypeVar("Made")
 Step = Callable[[Callable[[Given], Made], Iterable[Given]], Iterator[Made]]
 
 READ_AHEAD = 2
-RUN_FILE, VOXELIZE_FILE = "config.yaml", "voxelize.yaml"
+CONFIGURATION = "config.yaml"
 
 
 class Batch(Struct, frozen=True):
@@ -36,7 +37,6 @@ class Batch(Struct, frozen=True):
         skip_existing: leave out scans whose results are there already, by digest.
         fail_fast: stop at the first scan that cannot be used.
         warnings: sentences that hold for every scan.
-        overwrite: replace another configuration that is in the folder.
     """
 
     jobs: tuple[Job, ...]
@@ -47,7 +47,6 @@ class Batch(Struct, frozen=True):
     skip_existing: bool = False
     fail_fast: bool = False
     warnings: tuple[str, ...] = ()
-    overwrite: bool = False
 
 
 class Result(Struct, frozen=True):
@@ -64,7 +63,6 @@ class Work(Protocol):
 
     schema: str
     depth: int
-    configuration: str
 
     def begin(self, job: Job, scan: Scan) -> Any:
         """Hand a scan to the engine."""
@@ -84,34 +82,21 @@ class _Read(Struct, frozen=True):
     seconds: float
 
 
-def configuration_files(batch: Batch, own: str) -> list[str]:
-    """The files of the batch's folder that are to hold its configuration.
+def write_configuration(folder: str, text: str) -> None:
+    """Write `config.yaml`; another configuration that is there stays beside it as `config.<digest>.yaml`.
 
-    That is `config.yaml` for a run and `voxelize.yaml` for a voxelization, which takes `config.yaml` as well as long
-    as no run has it; so both can share a folder and nothing is lost.
+    The manifest names the configuration of every result by digest, so nothing in the folder loses its explanation.
 
     Raises:
-        UsageError: `own` is there and holds another configuration, whose results would no longer be explained.
+        UsageError: the folder cannot be written.
     """
-    if batch.folder is None:
-        return []
-    main, first, mine = (os.path.join(batch.folder, name) for name in (RUN_FILE, VOXELIZE_FILE, own))
-    texts = {path: _text(path) for path in (main, first)}
-    free = texts[main] in (None, texts[first])
-    if texts[mine] not in (None, batch.config) and not batch.overwrite and not (mine == main and free):
-        remedy = "choose another -o, or pass --overwrite"
-        raise UsageError(f"{mine}: the results there are of another configuration; {remedy}")
-    return [mine, main] if free and mine != main else [mine]
-
-
-def _text(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); choose another -o") from error
+    path = os.path.join(folder, CONFIGURATION)
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            before = file.read()
+        if before != text.encode():
+            os.replace(path, os.path.join(folder, f"config.{hashlib.sha256(before).hexdigest()[:12]}.yaml"))
+    write_text(path, text)
 
 
 def process(batch: Batch, work: Work) -> Iterator[Record]:
@@ -120,15 +105,10 @@ def process(batch: Batch, work: Work) -> Iterator[Record]:
     A scan that cannot be used gives a record with `ok` false, and the others go on.
 
     Raises:
-        UsageError: results cannot be written, or the folder holds those of another configuration.
+        UsageError: results cannot be written.
     """
-    configurations = configuration_files(batch, work.configuration)
-    return _process(batch, work, configurations)
-
-
-def _process(batch: Batch, work: Work, configurations: list[str]) -> Iterator[Record]:
     step: Step[Any, Any] = in_background if len(batch.jobs) > 1 else map
-    keeper = _Keeper(batch, work.schema, configurations)
+    keeper = _Keeper(batch, work.schema)
     reads = step(lambda job: (job, _attempt(job, lambda: _read(batch, job))), batch.jobs)
     for record in step(lambda pair: keeper.keep(*pair), _computed(batch, work, reads)):
         yield record
@@ -191,10 +171,10 @@ def _is_result(batch: Batch, job: Job, entry: Record) -> bool:
 class _Keeper:
     """Writes results, each with its line in the manifest, and before the first of them the configuration."""
 
-    def __init__(self, batch: Batch, schema: str, configurations: list[str]) -> None:
+    def __init__(self, batch: Batch, schema: str) -> None:
         self._batch = batch
         self._schema = schema
-        self._configurations = configurations
+        self._explained = batch.folder is None
 
     def keep(self, job: Job, result: Result | Failure) -> Record:
         """Write the files of a result; gives the finished record."""
@@ -204,7 +184,9 @@ class _Keeper:
         if not result.writes:
             return result.record
         started = perf_counter()
-        self._keep_configuration()
+        if batch.folder is not None and not self._explained:
+            write_configuration(batch.folder, batch.config)
+            self._explained = True
         for kind, target in job.outputs.items():
             result.writes[kind](target)
         time_s = {**result.time_s, "write": perf_counter() - started}
@@ -213,11 +195,6 @@ class _Keeper:
         if batch.folder is not None:
             append_manifest(batch.folder, manifest_entry(record, result.digest, batch.settings, batch.folder))
         return record
-
-    def _keep_configuration(self) -> None:
-        for path in self._configurations:
-            write_text(path, self._batch.config)
-        self._configurations = []
 
 
 def _attempt(job: Job, work: Callable[[], Made]) -> Made | Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 
@@ -258,6 +259,7 @@ def test_skip_existing_goes_by_digest(spcli, folder, config, tmp_path):
     (tmp_path / "out" / "scan.features.npz").unlink()
     assert skipped() == [True, False]
     assert skipped("--seed", 5) == [False, False]
+    assert skipped("--set", "layers.enter.out_channels=4") == [False, False]
     assert skipped("--layer", "enter") == [False, False]
 
 
@@ -558,27 +560,15 @@ def test_features_of_features_say_their_stride_in_cells_of_the_first_grid(spcli,
     assert record["outputs"]["features"].endswith("two/t.features.npz")
 
 
-def test_another_configuration_in_the_same_folder_is_refused_unless_told_to_overwrite(spcli, scan, config, tmp_path):
-    arguments = ("run", "--config", config, scan, "-o", tmp_path / "out", "--maps-only")
-    other = ("--set", "layers.enter.indice_key=other")
-    spcli(*arguments)
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    outcome = spcli(*arguments, *other, "--skip-existing")
-    assert outcome.code == 2
-    assert "out/config.yaml: the results there are of another configuration" in outcome.err
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-    assert spcli(*arguments, *other, "--overwrite").code == 0
-    assert (tmp_path / "out" / "config.yaml").read_bytes() != before["config.yaml"]
-
-
-@pytest.mark.parametrize("order", [(0, 1, 0, 1), (1, 0, 1, 0)])
-def test_voxels_and_results_of_two_configurations_share_a_folder(spcli, scan, config, tmp_path, order):
-    commands = (
-        ("voxelize", scan, "--voxel-size", "0.5,0.5,0.5", "--range", "0,-20,-3,40,20,3"),
-        ("run", "--config", config, scan),
-    )
-    for number in order:
-        assert spcli(*commands[number], "-o", tmp_path, "--skip-existing").code == 0
-    assert "name: enter" not in (tmp_path / "voxelize.yaml").read_text()
-    assert "name: enter" in (tmp_path / "config.yaml").read_text()
-    assert spcli(*commands[0], "--reduce", "max", "-o", tmp_path, "--skip-existing").code == 2
+def test_an_earlier_configuration_stays_beside_the_last_under_its_digest(spcli, scan, config, tmp_path):
+    arguments = ("-o", tmp_path, "--skip-existing")
+    spcli("run", "--config", config, scan, *arguments, "--maps-only")
+    first = (tmp_path / "config.yaml").read_bytes()
+    spcli("voxelize", scan, "--voxel-size", "0.5,0.5,0.5", "--range", "0,-20,-3,40,20,3", *arguments)
+    spcli("run", "--config", config, scan, *arguments, "--maps-only", "--set", "layers.enter.indice_key=other")
+    entries = [json.loads(line) for line in (tmp_path / "manifest.jsonl").read_text().splitlines()]
+    digests = [entry["config_sha256"] for entry in entries]
+    assert len(set(digests)) == 3
+    kept = [tmp_path / f"config.{digest[:12]}.yaml" for digest in digests[:2]] + [tmp_path / "config.yaml"]
+    assert kept[0].read_bytes() == first
+    assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in kept] == digests
