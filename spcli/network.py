@@ -31,6 +31,9 @@ from spcli.program import (
 Shape = tuple[int, ...]
 _LARGEST_SIZE = 2**31 - 1
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_OF_GEOMETRY = frozenset(("kernel_size", "stride", "padding", "dilation", "output_padding", "indice_key"))
+_RESTS_ON = {"output_padding": ("stride", "dilation")}
+"""Keys that are checked against others."""
 
 
 class LayerInfo(Struct, frozen=True):
@@ -83,10 +86,22 @@ class Network(Struct, frozen=True):
 
 
 class Unreadable(Struct, frozen=True):
-    """Stands for a layer that could not be read, so that what refers to it is not reported as well."""
+    """Stands for a layer that could not be read, so that what refers to it is not reported as well.
+
+    Attributes:
+        name: what other layers call it.
+        indice_key: its key, if it has one.
+        layer: what could be read of it; None where not even its type is known.
+        doubtful: the keys of `layer` that hold another value than the file means; what follows from them is not
+            reported.
+        key: how messages call it.
+    """
 
     name: str
     indice_key: str | None = None
+    layer: Layer | None = None
+    doubtful: frozenset[str] = frozenset()
+    key: str = ""
 
 
 def build_network(
@@ -129,11 +144,11 @@ def lower_layers(
     lowering = _Lowering(layers, _Sites(ndim, shape, "the input"), in_channels or _channels_of(voxelize))
     for layer in layers:
         lowering.take(layer)
+    if any(isinstance(layer, Unreadable) for layer in layers):
+        return None, lowering.problems
     if voxelize is not None and not lowering.problems:
         lowering.check_heights()
-    if lowering.problems or any(isinstance(layer, Unreadable) for layer in layers):
-        return None, lowering.problems
-    return lowering.network(voxelize), []
+    return (None, lowering.problems) if lowering.problems else (lowering.network(voxelize), [])
 
 
 def site_shapes(program: Program, spatial_shape: Shape) -> tuple[Shape, ...]:
@@ -226,6 +241,8 @@ class _Lowering:
         self.problems: list[Problem] = []
         self._all_names = [layer.name for layer in layers]
         self._layer = ""
+        self._place = ""
+        self._doubtful: frozenset[str] = frozenset()
         self._input = Rows(0, 0, in_channels)
         self._sites = [sites]
         self._values = [Value(0, in_channels)]
@@ -246,11 +263,9 @@ class _Lowering:
 
     def take(self, layer: Layer | Unreadable) -> None:
         """Lower the next layer."""
-        self._layer = layer.name
+        self._layer, self._place, self._doubtful = layer.name, f"layers.{layer.name}", frozenset()
         if isinstance(layer, Unreadable):
-            self._outputs[layer.name] = self._unknown()
-            if layer.indice_key:
-                self._keys.setdefault(layer.indice_key, _Key(layer.name, True, 0, None, 0, 0))
+            self._take_unreadable(layer)
         else:
             self._check_names(layer)
             lowered = layer.lower(self)
@@ -263,7 +278,7 @@ class _Lowering:
     def check_heights(self) -> None:
         """No weights may depend on the height of a grid that depends on the scan."""
         for name in self._of_unknown_width if self._input.channels else ():
-            self._layer = name
+            self._place = f"layers.{name}"
             message = "needs a fixed number of input channels, but here it is set by the height of each scan's grid"
             self.problem("", f"{message}; set voxelize.point_cloud_range")
 
@@ -287,10 +302,13 @@ class _Lowering:
 
     def problem(self, key: str, message: str) -> None:
         """Something is wrong with `key` of the layer being lowered; an empty key is the layer itself."""
-        self.problems.append(Problem(message, f"layers.{self._layer}" + (f".{key}" if key else "")))
+        if not self._doubtful & {key, *_RESTS_ON.get(key, ())}:
+            self.problems.append(Problem(message, f"{self._place}.{key}" if key else self._place))
 
     def rows(self, reference: str | None, key: str = "input") -> Rows:
         """What a reference names; unknown rows where it names nothing that can be taken."""
+        if key in self._doubtful:
+            return self._unknown()
         name = self._before if reference is None else reference
         rows = self._input if name == INPUT else self._outputs.get(name)
         if rows is None:
@@ -330,13 +348,15 @@ class _Lowering:
 
     def same_channels(self, reference: str, rows: Rows, channels: int, key: str) -> None:
         """Rows can be added only where they have as many channels."""
-        if rows.channels and channels and rows.channels != channels:
+        if rows.channels and channels and rows.channels != channels and "out_channels" not in self._doubtful:
             self.problem(key, f"{reference!r} has {rows.channels} channels where {channels} are needed")
 
     def forward_map(self, rows: Rows, geometry: ConvGeometry, indice_key: str | None) -> KeyedSlots:
         """One map for each pair of sites and geometry, however many keys and layers use it."""
-        built = self._built.get((rows.sites, geometry)) or self._build(rows.sites, geometry)
         key = indice_key or self._layer
+        if self._doubtful & _OF_GEOMETRY:
+            return KeyedSlots(0, self._unknown().sites, key)
+        built = self._built.get((rows.sites, geometry)) or self._build(rows.sites, geometry)
         entry = _Key(self._layer, indice_key is not None, rows.sites, geometry, *built)
         first = self._keys.setdefault(key, entry)
         if first is not entry:
@@ -346,6 +366,8 @@ class _Lowering:
 
     def inverse_map(self, rows: Rows, kernel_size: Shape, indice_key: str) -> KeyedSlots:
         """The swapped map; all inverse layers of one map share it."""
+        if "indice_key" in self._doubtful:
+            return KeyedSlots(0, self._unknown().sites, indice_key, inverse=True)
         forward = self._keys.get(indice_key)
         if forward is None or forward.geometry is None:
             if forward is None:
@@ -376,6 +398,7 @@ class _Lowering:
 
     def value(self, sites: int, channels: int, dense: bool = False) -> Rows:
         """A new value slot."""
+        channels = 0 if "out_channels" in self._doubtful else channels
         self._values.append(Value(sites, channels, dense))
         return Rows(len(self._values) - 1, sites, channels, dense)
 
@@ -384,6 +407,18 @@ class _Lowering:
         self._value_ops.append(op)
 
     # What the protocol is made of.
+
+    def _take_unreadable(self, entry: Unreadable) -> None:
+        """Check what could be read of a layer; what that leaves open is unknown to the layers after it."""
+        self._place, self._doubtful = entry.key or self._place, entry.doubtful
+        output = self._unknown()
+        if entry.layer is not None:
+            self._check_names(entry.layer)
+            lowered = entry.layer.lower(self)
+            output = output if "name" in entry.doubtful else lowered.output
+        self._outputs[entry.name] = output
+        if entry.indice_key:
+            self._keys.setdefault(entry.indice_key, _Key(entry.name, True, 0, None, 0, 0))
 
     def _unknown(self) -> Rows:
         self._sites.append(_Sites(None, None, self._layer, known=False))

@@ -250,6 +250,7 @@ layers:
 """)
     assert found == [
         (2, "nmae", "unknown key 'nmae'; did you mean 'name'?"),
+        (3, "voxelize.columns", "lacks z; x, y and z must be among them"),
         (3, "voxelize.voxel_size", "expected three numbers of metres above 0 in x, y, z order, got [0.1, 0.1]"),
         (
             4,
@@ -259,6 +260,7 @@ layers:
         (6, "layers.a.out_channels", "expected a whole number from 1 to 65536, got 0"),
         (7, "layers.b.type", "unknown layer type 'SubMConv3D'; did you mean 'SubMConv3d'?"),
         (8, "layers.c", "lacks kernel_size"),
+        (8, "layers.c.input", "no earlier layer is called 'nowhere'"),
         (8, "layers.c.kernal_size", "unknown key 'kernal_size'; did you mean 'kernel_size'?"),
         (
             9,
@@ -267,6 +269,134 @@ layers:
         ),
         (10, "layers.e.inputs", "no earlier layer is called 'f'"),
     ]
+
+
+def test_a_wrong_key_of_the_voxelize_section_hides_nothing_of_the_section(problems: Problems) -> None:
+    found = problems(f"""{HEAD}voxelize:
+  voxel_size: [1, 1, 1]
+  max_point: 2
+  reduce: 3
+  point_cloud_range: [0, 0, 0, -1, 1, 1]
+  columns: [x, y]
+""")
+    assert found == [
+        (4, "voxelize.max_point", "unknown key 'max_point'; did you mean 'max_points'?"),
+        (5, "voxelize.reduce", "expected mean, first, max or sum, got 3"),
+        (6, "voxelize.point_cloud_range", "is empty along x; the order is [x0, y0, z0, x1, y1, z1]"),
+        (7, "voxelize.columns", "lacks z; x, y and z must be among them"),
+    ]
+
+
+def test_a_wrong_key_of_a_layer_hides_nothing_of_the_layer(problems: Problems) -> None:
+    layer = "- {name: a b, type: SubMConv3d, out_channel: 4, kernel_size: 2, stride: 2, padding: -1, add: c}\n"
+    found = problems(f"{HEAD}layers:\n{layer}")
+    assert [(key, message.partition(",")[0]) for _, key, message in found] == [
+        ("layers.a b", "lacks out_channels"),
+        ("layers.a b.add", "no earlier layer is called 'c'"),
+        ("layers.a b.kernel_size", "is [2"),
+        ("layers.a b.name", "is 'a b'"),
+        ("layers.a b.out_channel", "unknown key 'out_channel'; did you mean 'out_channels'?"),
+        ("layers.a b.padding", "expected a whole number from 0 to 32767"),
+        ("layers.a b.stride", "is [2"),
+    ]
+
+
+def test_layers_without_a_usable_name_are_checked_too(problems: Problems) -> None:
+    wrong = "type: SubMConv3d, out_channels: 4, kernel_size: 2"
+    found = problems(f"{HEAD}layers:\n{LAYER}- {{name: 5, {wrong}}}\n- {{{wrong}}}\n- {{name: a, {wrong}}}\n")
+    assert [(line, key) for line, key, _ in found] == [
+        (4, "layers[1].kernel_size"),
+        (4, "layers[1].name"),
+        (5, "layers[2]"),
+        (5, "layers[2].kernel_size"),
+        (6, "layers[3].kernel_size"),
+        (6, "layers[3].name"),
+    ]
+
+
+def test_a_wrong_value_does_not_hide_that_others_do_not_fit(problems: Problems) -> None:
+    """Neither in the same layer, nor in those behind it, nor in the network over a voxelize section."""
+    found = problems(f"""{HEAD}voxelize: {{voxel_size: [1, 1, 1], columns: 4, max_points: 0}}
+layers:
+- {{name: a, type: SubMConv3d, out_channels: 8, kernel_size: 3, in_channels: 5, bias: 2}}
+- {{name: b, type: Linear, out_channels: 8, in_channels: 9}}
+""")
+    assert [key for _, key, _ in found] == [
+        "voxelize.max_points",
+        "layers.a.bias",
+        "layers.a.in_channels",
+        "layers.b.in_channels",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("layer", "key"),
+    [
+        ("type: SubMConv3d, out_channels: 0, kernel_size: 3", "out_channels"),
+        ("type: SubMConv3d, out_channels: 8, kernel_size: 9, indice_key: k", "kernel_size"),
+        ("type: SubMConv3d, out_channels: 8, kernel_size: 3, dilations: 2, indice_key: k", "dilations"),
+        ("type: SubMConv3d, out_channels: 8, kernel_size: 3, dilation: 0, indice_key: k", "dilation"),
+        ("type: SparseConv3d, out_channels: 8, kernel_size: 3, strides: 2, indice_key: k", "strides"),
+        ("type: SparseConv3d, out_channels: 8, kernel_size: 3, indice_key: [k]", "indice_key"),
+        ("type: SparseConvTranspose3d, out_channels: 8, kernel_size: 3, stride: 0, output_padding: 1", "stride"),
+        ("type: SparseInverseConv3d, out_channels: 8, kernel_size: 3, indice_key: 5", "indice_key"),
+        ("type: ChannelReduction, out_channels: 0", "out_channels"),
+        ("type: Linear, out_channels: 8, add: 7", "add"),
+        ("type: Linear, out_channels: x, add: down", "out_channels"),
+        ("type: Linear, out_channels: 8, inputs: first", "inputs"),
+        ("type: Concat, inputs: [first]", "inputs"),
+        ("type: Add, inputs: first", "inputs"),
+        ("type: SparseMaxPool3d, kernel_size: 3, input: 4", "input"),
+    ],
+)
+def test_what_follows_from_a_wrong_value_is_not_reported(problems: Problems, layer: str, key: str) -> None:
+    (problem,) = problems(f"""{HEAD}voxelize: {{voxel_size: [1, 1, 1], columns: 4}}
+layers:
+- {{name: first, type: SubMConv3d, out_channels: 8, kernel_size: 3, dilation: 2, indice_key: k}}
+- {{name: down, type: SparseConv3d, out_channels: 8, kernel_size: 3, stride: 2, padding: 1, indice_key: down}}
+- {{name: wrong, {layer}}}
+- {{name: after, type: Linear, in_channels: 8, out_channels: 8, add: wrong}}
+- {{name: other, type: SubMConv3d, input: wrong, out_channels: 8, kernel_size: 5, indice_key: of_wrong}}
+- {{name: both, type: Add, inputs: [wrong, other]}}
+- {{name: up, type: SparseInverseConv3d, input: other, out_channels: 8, kernel_size: 3, indice_key: down}}
+""")
+    assert problem[:2] == (6, f"layers.wrong.{key}")
+
+
+def test_what_follows_from_a_wrong_grid_is_not_reported(problems: Problems) -> None:
+    """A window that is wider than the grid that a stand-in for the voxel size would give."""
+    layers = "- {name: a, type: SparseConv3d, out_channels: 8, kernel_size: 7}\n- {name: h, type: HeightCompression}\n"
+    layers += "- {name: b, type: SparseConv2d, out_channels: 8, kernel_size: 3}\n"
+    for voxels in ("voxel_size: 0.1, point_cloud_range: [0, 0, 0, 2, 2, 2]", "voxel_size: [1, 1, 1], ranges: 5"):
+        (problem,) = problems(f"{HEAD}voxelize: {{{voxels}, columns: 4}}\nlayers:\n{layers}")
+        assert problem[0] == 2
+
+
+def test_faults_inside_features_are_named_entry_by_entry(problems: Problems) -> None:
+    found = problems(f"""{HEAD}voxelize:
+  voxel_size: [1, 1, 1]
+  features:
+  - x
+  - {{name: y, scal: 2}}
+  - {{name: z, scale: large,
+     tanh: 1}}
+  - {{value: 0}}
+  - 7
+  - ""
+""")
+    expected = "expected a column's name or an entry such as {name: intensity, scale: 255}"
+    assert found == [
+        (6, "voxelize.features[1].scal", "unknown key 'scal'; did you mean 'scale'?"),
+        (7, "voxelize.features[2].scale", "expected a number, got 'large'"),
+        (8, "voxelize.features[2].tanh", "expected true or false, got 1"),
+        (9, "voxelize.features[3]", "lacks name"),
+        (10, "voxelize.features[4]", f"{expected}, got 7"),
+        (11, "voxelize.features[5]", f"{expected}, got ''"),
+    ]
+    entry = "voxelize.features=[x, {name: y, scal: 2}]"
+    (problem,) = problems(VOXELS, entry)
+    message = f"unknown key 'scal'; did you mean 'scale'? (--set {entry})"
+    assert problem == (None, "voxelize.features[1].scal", message)
 
 
 def test_the_error_gives_file_line_key_and_sentence(load: Load) -> None:
@@ -398,7 +528,7 @@ def test_files_that_are_wrong_as_a_whole(
         ({"columns": "[x, y, z]", "features": "[dt]"}, "features", "'dt' is not among voxelize.columns; give it a"),
         ({"features": "[{name: x, scale: 0}]"}, "features", "'x' is divided by scale 0"),
         ({"features": "[{name: x, value: .inf}]"}, "features", "'x' needs finite numbers"),
-        ({"features": "[{scale: 2}]"}, "features", "expected a list of column names and entries such as"),
+        ({"features": "intensity"}, "features", "expected a list of column names and entries such as"),
         ({"max_point": "5"}, "max_point", "unknown key 'max_point'; did you mean 'max_points'?"),
     ],
 )

@@ -11,8 +11,9 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from spcli.config.sections import Feature
 from spcli.config.yaml_text import flow
-from spcli.layers.base import GELU, BatchNorm1d, LayerNorm, LeakyReLU, ReLU
+from spcli.layers.base import GELU, INPUT, BatchNorm1d, LayerNorm, LeakyReLU, ReLU
 from spcli.network import suggestion
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -25,47 +26,76 @@ _VARIANTS: dict[str, dict[str, type[msgspec.Struct]]] = {
 }
 """Fields whose mapping names a type, and the types."""
 
+_STAND_INS: dict[str, Any] = {
+    "name": "unnamed",
+    "voxel_size": (1.0, 1.0, 1.0),
+    "out_channels": 1,
+    "kernel_size": 1,
+    "indice_key": "unnamed",
+    "inputs": (INPUT, INPUT),
+}
+"""What required fields hold where the file has no value that can be used."""
 
-def convert(cls: type[T], data: Any, report: Report) -> T | None:
-    """`data` as a `cls`, or None after reporting everything that is wrong with it."""
+
+def convert(cls: type[T], data: Any, report: Report) -> tuple[T | None, frozenset[str]]:
+    """`data` as a `cls`, and the keys whose values are not what the file means, after reporting all that is wrong.
+
+    A value that cannot be used gives way to the key's default; after an unknown key, which may be any other one
+    misspelt, the defaults of all keys are such values. None where nothing can be made of `data`.
+    """
     try:
-        return msgspec.convert(data, cls)
+        return msgspec.convert(data, cls), frozenset()
     except (msgspec.ValidationError, RecursionError):
-        _explain(cls, data, report)
-        return None
-
-
-def _explain(cls: type[msgspec.Struct], data: Any, report: Report) -> None:
-    """Report what is wrong with `data` as a `cls`."""
-    if not isinstance(data, Mapping):
+        if isinstance(data, Mapping):
+            return _salvaged(cls, data, report)
         report(f"expected keys and values, got {shown(data)}", "")
-        return
+        return None, frozenset()
+
+
+def _salvaged(cls: type[T], data: Mapping[str, Any], report: Report) -> tuple[T, frozenset[str]]:
+    """What `convert` gives where something is wrong."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
     tag, owner = cls.__struct_config__.tag_field, str(cls.__struct_config__.tag or cls.__name__.lower())
-    for key in data:
-        if key not in fields and key != tag:
-            report(unknown_key(key, fields, owner), key)
+    unknown = [key for key in data if key not in fields and key != tag]
+    for key in unknown:
+        report(unknown_key(key, fields, owner), key)
     missing = [name for name, field in fields.items() if field.required and name not in data]
     if missing:
         report(f"lacks {' and '.join(missing)}", "")
+    values = {name: _STAND_INS[name] for name, field in fields.items() if field.required}
+    doubtful = {name for name in fields if name not in data} if unknown else set(missing)
     hints = get_type_hints(cls, include_extras=True)
-    for name, field in fields.items():
+    for name in fields:
         if name in data:
-            _explain_field(name, hints[field.name], data[name], report)
+            try:
+                values[name] = msgspec.convert(data[name], hints[name])
+            except msgspec.ValidationError:
+                _explain_field(name, hints[name], data[name], report)
+                doubtful.add(name)
+    return cls(**values), frozenset(doubtful)
 
 
 def _explain_field(name: str, hint: Any, value: Any, report: Report) -> None:
-    try:
-        msgspec.convert(value, hint)
-        return
-    except msgspec.ValidationError:
-        pass
-    if name in _VARIANTS and isinstance(value, Mapping):
+    """Report what is wrong with `value`, which is not of the type `hint`."""
+    if name == "features" and isinstance(value, list):
+        _explain_features(value, report)
+    elif name in _VARIANTS and isinstance(value, Mapping):
         _explain_variant(name, value, report)
     elif name in _VARIANTS and isinstance(value, str):
         report(f"expected {expected(hint)}, got {shown(value)}{suggestion(value, _VARIANTS[name])}", name)
     else:
         report(f"expected {expected(hint)}, got {shown(value)}", name)
+
+
+def _explain_features(entries: list[Any], report: Report) -> None:
+    """The list of columns and what is made of them, entry by entry."""
+    for position, entry in enumerate(entries):
+        place = f"features[{position}]"
+        if isinstance(entry, Mapping):
+            convert(Feature, entry, _below(place, report))
+        elif not isinstance(entry, str) or not entry:
+            message = "expected a column's name or an entry such as {name: intensity, scale: 255}, got"
+            report(f"{message} {shown(entry)}", place)
 
 
 def _explain_variant(name: str, value: Mapping[str, Any], report: Report) -> None:
@@ -76,7 +106,11 @@ def _explain_variant(name: str, value: Mapping[str, Any], report: Report) -> Non
         got = f"got {shown(kind)}{suggestion(str(kind), variants)}" if "type" in value else "but it is missing"
         report(f"expected type to be {' or '.join(variants)}, {got}", name)
         return
-    _explain(variants[kind], value, lambda message, key: report(message, f"{name}.{key}" if key else name))
+    convert(variants[kind], value, _below(name, report))
+
+
+def _below(place: str, report: Report) -> Report:
+    return lambda message, key: report(message, f"{place}.{key}" if key else place)
 
 
 def unknown_key(key: str, known: Mapping[str, Any], owner: str) -> str:

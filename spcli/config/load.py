@@ -22,6 +22,7 @@ from spcli.network import Network, Unreadable, lower_layers, suggestion
 
 MAX_BYTES = 1_000_000
 _ROOT_KEYS = ("version", "name", "voxelize", "defaults", "layers")
+_BESIDE_THE_GRID = frozenset(("max_points", "max_voxels", "reduce"))
 _NOT_LAYERS = {
     "BatchNorm1d": "norm",
     "LayerNorm": "norm",
@@ -148,15 +149,15 @@ class _Reader:
             root.pop(left_out, None)
         self._apply(apply_to_sections(root, [o for o in overrides if not o.key.startswith("layers.")]))
         name = self._header(root)
-        section = self._voxelize(root.get("voxelize"))
-        spec = section.spec() if section else None
+        section, trusted = self._voxelize(root.get("voxelize"))
         raw = self._raw_layers(root.get("layers") or [], self._defaults(root.get("defaults")))
         self._apply_to_layers(raw, [o for o in overrides if o.key.startswith("layers.")])
         layers = [self._layer(entry) for entry in raw]
-        self._check_network(layers, spec, "voxelize" in root)
+        self._check_network(layers, trusted, "voxelize" in root)
         if self._problems or self._of_overrides:
             raise ConfigError(self._places.locate_all(self._problems) + self._of_overrides, self._source)
         readable = tuple(layer for layer in layers if isinstance(layer, Layer))
+        spec = section.spec() if section else None
         warnings = voxelize_warnings(spec) if spec else ()
         resolved, columns = _resolved(name, section, readable), section.columns if section else None
         return Config(name, spec, readable, resolved, columns, self._source, warnings, self._places)
@@ -200,19 +201,25 @@ class _Reader:
             self._report(f"expected a name, got {shown(name)}", "name")
         return str(name)
 
-    def _voxelize(self, data: Any) -> Voxelize | None:
-        section = None if data is None else convert(Voxelize, data, self._below("voxelize"))
-        problems = check_voxelize(section.spec()) if section else []
+    def _voxelize(self, data: Any) -> tuple[Voxelize | None, VoxelSpec | None]:
+        """The section, and what layers may be checked against: nothing where grid or channels are in doubt."""
+        if data is None:
+            return None, None
+        section, doubtful = convert(Voxelize, data, self._below("voxelize"))
+        if section is None:
+            return None, None
+        spec = section.spec()
+        problems = check_voxelize(spec, doubtful)
         self._problems += problems
-        return None if problems else section
+        return section, None if problems or not doubtful <= _BESIDE_THE_GRID else spec
 
     def _defaults(self, data: Any) -> dict[str, Any]:
         """The defaults as plain data; none where they are wrong, so that no layer is blamed for them."""
         if data is None:
             return {}
         expanded = with_shorthands_expanded(data) if isinstance(data, dict) else data
-        section = convert(Defaults, expanded, self._below("defaults"))
-        return {} if section is None else dict(expanded)
+        section, doubtful = convert(Defaults, expanded, self._below("defaults"))
+        return {} if section is None or doubtful else dict(expanded)
 
     def _raw_layers(self, entries: Any, defaults: dict[str, Any]) -> list[RawLayer]:
         if not isinstance(entries, list):
@@ -235,18 +242,22 @@ class _Reader:
         self._apply(apply_to_layers(by_name, overrides))
 
     def _layer(self, entry: RawLayer) -> Layer | Unreadable:
-        """One layer; what is wrong with it is reported, and it is then known by its name alone."""
-        layer = self._converted(entry) if isinstance(entry.fields, dict) else None
+        """One layer; what is wrong with it is reported, and the rest of it is still checked with the network."""
         if not isinstance(entry.fields, dict):
             example = "{name: conv1, type: SubMConv3d, out_channels: 16, kernel_size: 3}"
             self._report(f"expected a layer such as {example}, got {shown(entry.fields)}", entry.key)
             return Unreadable(entry.reference)
-        if layer is None or entry.twin:
-            indice_key = entry.fields.get("indice_key")
-            return Unreadable(entry.reference, indice_key if isinstance(indice_key, str) else None)
-        return layer
+        layer, doubtful = self._converted(entry)
+        doubtful |= {"name"} if entry.twin else frozenset()
+        if layer is not None and not doubtful:
+            return layer
+        if layer is not None and "name" in doubtful:
+            layer = msgspec.structs.replace(layer, name=entry.reference)
+        indice_key = entry.fields.get("indice_key")
+        named = indice_key if isinstance(indice_key, str) else None
+        return Unreadable(entry.reference, named, layer, doubtful, entry.key)
 
-    def _converted(self, entry: RawLayer) -> Layer | None:
+    def _converted(self, entry: RawLayer) -> tuple[Layer | None, frozenset[str]]:
         kind = entry.fields.get("type")
         if isinstance(kind, str) and kind in LAYERS:
             return convert(LAYERS[kind], with_shorthands_expanded(entry.fields), self._below(entry.key))
@@ -257,7 +268,7 @@ class _Reader:
         else:
             hint = suggestion(str(kind), LAYERS) or f"; there are {', '.join(LAYERS)}"
             self._report(f"unknown layer type {shown(kind)}{hint}", f"{entry.key}.type")
-        return None
+        return None, frozenset()
 
     def _check_network(self, layers: list[Layer | Unreadable], spec: VoxelSpec | None, has_voxelize: bool) -> None:
         if layers:

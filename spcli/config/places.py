@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -34,7 +34,7 @@ class Places(Struct):
         if problem.line is not None:
             return problem
         for key, label in self.labels.items():
-            if problem.key == key or problem.key.startswith(key + "."):
+            if problem.key == key or problem.key.startswith((key + ".", key + "[")):
                 return Problem(f"{problem.message} ({label})", problem.key)
         return Problem(problem.message, problem.key, self.line(self._path(problem.key)))
 
@@ -47,6 +47,16 @@ class Places(Struct):
     def _path(self, key: str) -> Path:
         owners = [layer for layer in self.layers if key == layer or key.startswith(layer + ".")]
         if not owners:
-            return tuple(key.split("."))
+            return tuple(_steps(key))
         owner = max(owners, key=len)
-        return (*self.layers[owner], *key[len(owner) + 1 :].split("."))
+        return (*self.layers[owner], *_steps(key[len(owner) + 1 :]))
+
+
+def _steps(key: str) -> Iterator[str | int]:
+    """`features[1].scale` as `features`, 1, `scale`."""
+    for part in key.split("."):
+        name, bracket, position = part.rstrip("]").partition("[")
+        if bracket and position.isdecimal():
+            yield from (name, int(position))
+        else:
+            yield part

@@ -100,8 +100,8 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bias: Switch = True
 
 
-def check_voxelize(spec: VoxelSpec) -> list[Problem]:
-    """What is wrong with a specification whose types are right."""
+def check_voxelize(spec: VoxelSpec, doubtful: frozenset[str] = frozenset()) -> list[Problem]:
+    """What is wrong with a specification whose types are right, but for the `doubtful` keys, which hold defaults."""
     problems = _check_columns(spec) + _check_features(spec)
     numbers = [("voxel_size", spec.voxel_size), ("point_cloud_range", spec.point_cloud_range or ())]
     infinite = [key for key, values in numbers if not all(isfinite(value) for value in values)]
@@ -113,6 +113,8 @@ def check_voxelize(spec: VoxelSpec) -> list[Problem]:
     if empty:
         message = f"is empty along {', '.join(empty)}; the order is [x0, y0, z0, x1, y1, z1]"
         return [*problems, Problem(message, "voxelize.point_cloud_range")]
+    if "voxel_size" in doubtful:
+        return problems
     try:
         fixed_grid(spec)
     except ConfigError as error:
