@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from spcli.errors import InputError
+from spcli.errors import InputError, UsageError
 from spcli.readers.formats import scan_suffixes
 from spcli.readers.scan import STDIN
 
@@ -61,8 +61,14 @@ def find_scans(paths: Iterable[str]) -> list[ScanPath]:
 
 
 def read_list(stream: IO[bytes], nul: bool = False) -> list[str]:
-    """The paths in `stream`, one a line, or ended by NUL bytes; empty ones are left out."""
+    """The paths in `stream`, one a line, or ended by NUL bytes; empty ones are left out.
+
+    Raises:
+        UsageError: a list of lines holds NUL bytes, which no path can.
+    """
     data = stream.read()
+    if not nul and b"\0" in data:
+        raise UsageError("--from-file: the list holds NUL bytes; pass -0 if they end its paths, else name a text file")
     lines = data.split(b"\0") if nul else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(line) for line in lines if line]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spcli.errors import InputError
+from spcli.errors import InputError, UsageError
 from spcli.readers import ScanPath, colliding, find_scans, read_list, stem_of
 
 
@@ -95,6 +95,12 @@ def test_a_list_has_one_path_a_line(tmp_path: Path) -> None:
 
 def test_a_nul_list_may_hold_any_path() -> None:
     assert read_list(io.BytesIO(b"a\nb.bin\0\xff.bin\0"), nul=True) == ["a\nb.bin", os.fsdecode(b"\xff.bin")]
+
+
+@pytest.mark.parametrize("data", [b"a.bin\0b.bin\0", b"\x00\x01\n\xff"])
+def test_a_list_of_lines_with_nul_bytes_asks_for_the_option(data: bytes) -> None:
+    with pytest.raises(UsageError, match="pass -0"):
+        read_list(io.BytesIO(data))
 
 
 # --- collisions ------------------------------------------------------------------------------------------------------
