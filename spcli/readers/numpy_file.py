@@ -163,7 +163,7 @@ def _integers(array: NDArray[Any], name: str, source: str) -> NDArray[np.int64]:
 def _check_int32(indices: NDArray[np.int64], shape: tuple[int, ...], source: str) -> None:
     if any(not 1 <= size <= _INT32_MAX for size in shape):
         raise InputError(f"{source}: spatial_shape is {list(shape)}; every size must be 1 to {_INT32_MAX}")
-    wrong = np.flatnonzero((np.abs(indices) > _INT32_MAX).any(axis=1))
+    wrong = np.flatnonzero(((indices > _INT32_MAX) | (indices < -_INT32_MAX)).any(axis=1))
     if len(wrong):
         row = int(wrong[0])
         raise InputError(f"{source}: row {row} is at {indices[row].tolist()}, beyond an int32; correct the indices")
