@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import oracle
 from contract import assert_same_rules, oracle_rules, scene, sites_of, tuples
 from fences import Fences
+from spcli.engines import load_engine
 from spcli.errors import InputError
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.rulebook import Rulebook
@@ -249,3 +250,8 @@ def test_indices_that_are_no_sites_are_refused(engine: Any, rows: list[list[int]
     """An engine is the last to look before memory is read by them."""
     with pytest.raises(InputError, match=message):
         engine.sites(np.array(rows, np.int32), (2, 3, 4), 2)
+
+
+def test_a_tensor_without_a_grid_is_refused() -> None:
+    with pytest.raises(InputError, match="no grid"):
+        load_engine("cpu").sites(np.zeros((1, 1), np.int32), (), 1)

@@ -66,6 +66,8 @@ def make_sites(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch
     """
     ndim = len(spatial_shape)
     indices = np.ascontiguousarray(indices, np.int32)
+    if not ndim:
+        raise InputError("the tensor has no grid, only one row a scan, as after a global pooling; give one with sites")
     if ndim not in (2, 3) or indices.ndim != 2 or indices.shape[1] != 1 + ndim:
         raise InputError(f"indices have shape {list(indices.shape)}; those of {ndim} axes are [N, 1 + 2] or [N, 1 + 3]")
     shape, wrong = np.array(_three(spatial_shape, 1), np.int64), np.zeros(1, np.int64)
