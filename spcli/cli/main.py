@@ -25,11 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     gc.set_threshold(200_000, 20, 20)
     with suppress(ValueError):  # outside the main thread, as in tests, signals are someone else's
         signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGINT, _interrupt)
     code = _guarded(list(sys.argv[1:] if arguments is None else arguments))
     with suppress(OSError, ValueError, AttributeError):
         sys.stderr.flush()
     # Everything is written and flushed; taking the interpreter apart would cost more than the convolutions of a scan.
     os._exit(code)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    """Unwind once: a second Ctrl-C would break off the unwinding and leave a temporary file behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

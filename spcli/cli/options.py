@@ -78,6 +78,8 @@ class ColumnsType(_Type):
         if isinstance(value, tuple):
             return value
         if str(value).isdecimal():
+            if not 3 <= int(value) <= 7:
+                self.fail(f"{value} columns: a scan has 3 to 7.", param, ctx)
             return int(value)
         names = tuple(name.strip() for name in str(value).split(","))
         if len(names) < 3 or not all(names):

@@ -107,10 +107,13 @@ def process(batch: Batch, work: Work) -> Iterator[Record]:
     Raises:
         UsageError: results cannot be written.
     """
-    step: Step[Any, Any] = in_background if len(batch.jobs) > 1 else map
+    # What must stop at the first bad scan may not have begun the next one.
+    overlapped = len(batch.jobs) > 1 and not batch.fail_fast
+    ahead: Step[Any, Any] = read_ahead if overlapped else map
+    behind: Step[Any, Any] = write_behind if overlapped else map
     keeper = _Keeper(batch, work.schema)
-    reads = step(lambda job: (job, _attempt(job, lambda: _read(batch, job))), batch.jobs)
-    for record in step(lambda pair: keeper.keep(*pair), _computed(batch, work, reads)):
+    reads = ahead(lambda job: (job, _attempt(job, lambda: _read(batch, job))), batch.jobs)
+    for record in behind(lambda pair: keeper.keep(*pair), _computed(batch, work, reads)):
         yield record
         if batch.fail_fast and not record["ok"]:
             return
@@ -126,13 +129,10 @@ def _computed(
     batch: Batch, work: Work, reads: Iterable[tuple[Job, _Read | Failure]]
 ) -> Iterator[tuple[Job, Result | Failure]]:
     """The results of what was read, in order, with up to `work.depth` scans in the engine."""
-    entries: dict[Any, list[Record]] = {}
-    for entry in read_manifest(batch.folder) if batch.skip_existing and batch.folder else ():
-        entries.setdefault(entry.get("input_sha256"), []).append(entry)
+    latest = _latest_entries(batch.folder) if batch.skip_existing and batch.folder else {}
     begun: deque[tuple[Job, _Read | Failure, Any]] = deque()
     for job, given in reads:
-        same = entries.get(given.scan.digest, ()) if isinstance(given, _Read) else ()
-        done = any(_is_result(batch, job, entry) for entry in same)
+        done = isinstance(given, _Read) and bool(latest) and _is_done(batch, job, given.scan, latest)
         begun.append((job, given, _begin(work, job, given, done)))
         while len(begun) >= work.depth:
             yield _finish(work, *begun.popleft())
@@ -157,15 +157,26 @@ def _finish(work: Work, job: Job, given: _Read | Failure, begun: Any) -> tuple[J
     return job, result
 
 
-def _is_result(batch: Batch, job: Job, entry: Record) -> bool:
-    """Whether a manifest line for the same input stands for this very work and its files are still there."""
-    if any(entry.get(name) != value for name, value in batch.settings.items()):
-        return False
-    outputs = entry.get("outputs")
-    if not isinstance(outputs, dict) or batch.folder is None:
-        return False
-    written = {os.path.normpath(os.path.join(batch.folder, str(path))) for path in outputs.values()}
-    return all(os.path.normpath(path) in written and os.path.isfile(path) for path in paths(job))
+def _latest_entries(folder: str) -> dict[str, Record]:
+    """The last line of the manifest that names each file: what the file holds now."""
+    latest = {}
+    for entry in read_manifest(folder):
+        outputs = entry.get("outputs")
+        for path in outputs.values() if isinstance(outputs, dict) else ():
+            latest[os.path.normpath(os.path.join(folder, str(path)))] = entry
+    return latest
+
+
+def _is_done(batch: Batch, job: Job, scan: Scan, latest: dict[str, Record]) -> bool:
+    """Whether every file of a job is there and was last written by this very work."""
+    wanted = {"input_sha256": scan.digest, **batch.settings}
+    for path in paths(job):
+        entry = latest.get(os.path.normpath(path))
+        if entry is None or any(entry.get(name) != value for name, value in wanted.items()):
+            return False
+        if not os.path.isfile(path) or not os.path.getsize(path):
+            return False
+    return True
 
 
 class _Keeper:
@@ -208,13 +219,18 @@ def _attempt(job: Job, work: Callable[[], Made]) -> Made | Failure:
     except MemoryError:
         reason = "needs more memory than there is; use larger voxels or a smaller range"
         return Failure(InputError(f"{job.scan.source}: {reason}"))
+    except Exception as error:  # a bug of ours must not take the other scans' records along
+        unexpected = SpcliError(
+            f"{job.scan.source}: unexpected {type(error).__name__}: {error}; this is a bug in spcli"
+        )
+        unexpected.__cause__ = error
+        return Failure(unexpected)
 
 
-def in_background(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+def in_background(work: Callable[[Given], Made], items: Iterable[Given], wait: bool = True) -> Iterator[Made]:
     """`work` of every item, in order, done by one thread that may be `READ_AHEAD` items away from the consumer.
 
-    In front of the slow stage it reads ahead; behind it, it writes while the next item is computed. Whatever ends
-    the iteration, work that has begun is finished and work that has not is dropped.
+    Whatever ends the iteration, work that has not begun is dropped; with `wait`, work that has begun is finished.
     """
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -228,4 +244,14 @@ def in_background(work: Callable[[Given], Made], items: Iterable[Given]) -> Iter
         while pending:
             yield pending.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=wait, cancel_futures=True)
+
+
+def read_ahead(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+    """In front of the slow stage. A reader may wait for standard input forever, so nobody waits for a reader."""
+    return in_background(work, items, wait=False)
+
+
+def write_behind(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+    """Behind the slow stage: writes while the next item is computed, and leaves no file half-written."""
+    return in_background(work, items)

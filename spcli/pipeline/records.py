@@ -54,7 +54,9 @@ def failure_record(schema: str, job: Job, error: SpcliError) -> Record:
 def skipped_record(schema: str, job: Job) -> Record:
     """The record of a scan whose results are there already."""
     outputs = {kind: str(target) for kind, target in job.outputs.items()}
-    return {"schema": schema, "source": job.scan.source, "ok": True, "skipped": True, "outputs": outputs}
+    unknown = {"device": None, "voxels": None, "points": None}
+    record = {"schema": schema, "source": job.scan.source, "ok": True, "skipped": True, **unknown}
+    return {**record, "outputs": outputs, "time_s": {}, "warnings": []}
 
 
 def layer_records(network: Network, frame: Frame) -> list[Record]:

@@ -38,7 +38,11 @@ def _newline_if_cut(descriptor: int) -> bytes:
 
 
 def read_manifest(folder: str) -> list[dict[str, Any]]:
-    """The entries of a folder, oldest first; none where there is no manifest. Lines that were cut are left out."""
+    """The entries of a folder, oldest first; none where there is no manifest. Lines that were cut are left out.
+
+    Raises:
+        UsageError: the manifest is there and cannot be read.
+    """
     import json
 
     entries = []
@@ -47,10 +51,12 @@ def read_manifest(folder: str) -> list[dict[str, Any]]:
             for line in lines:
                 try:
                     entry = json.loads(line)
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if isinstance(entry, dict):
                     entries.append(entry)
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise UsageError(f"{folder}/{MANIFEST}: cannot be read ({error.strerror}); choose another -o") from error
     return entries

@@ -572,3 +572,32 @@ def test_an_earlier_configuration_stays_beside_the_last_under_its_digest(spcli, 
     kept = [tmp_path / f"config.{digest[:12]}.yaml" for digest in digests[:2]] + [tmp_path / "config.yaml"]
     assert kept[0].read_bytes() == first
     assert [hashlib.sha256(path.read_bytes()).hexdigest() for path in kept] == digests
+
+
+def test_skip_existing_trusts_the_last_writer_of_a_file_only(spcli, scan, config, tmp_path):
+    arguments = ("run", "--config", config, scan, "-o", tmp_path, "--write", "features", "--skip-existing")
+    features = tmp_path / "scan.features.npz"
+    assert "skipped" not in spcli(*arguments).record
+    first = features.read_bytes()
+    assert "skipped" not in spcli(*arguments, "--seed", 1).record
+    assert "skipped" not in spcli(*arguments).record
+    assert features.read_bytes() == first
+    assert spcli(*arguments).record["skipped"]
+    features.write_bytes(b"")
+    assert "skipped" not in spcli(*arguments).record
+
+
+def test_fail_fast_begins_no_scan_after_the_bad_one(spcli, scan, config, tmp_path):
+    bad = tmp_path / "bad.bin"
+    bad.write_bytes(b"123")
+    last = tmp_path / "last.bin"
+    last.write_bytes(scan.read_bytes())
+    outcome = spcli("run", "--config", config, scan, bad, last, "-o", tmp_path / "out", "--fail-fast", "--maps-only")
+    assert outcome.code == 4
+    assert not (tmp_path / "out" / "last.stats.json").exists()
+
+
+@pytest.mark.parametrize("columns", [0, 2, 8])
+def test_a_number_of_columns_no_scan_has_is_a_usage_error(spcli, scan, config, tmp_path, columns):
+    outcome = spcli("run", "--config", config, scan, "-o", tmp_path, "--columns", columns)
+    assert outcome.code == 2 and "a scan has 3 to 7" in outcome.err
