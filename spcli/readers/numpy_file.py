@@ -198,14 +198,14 @@ def _numcloud_of(loaded: Mapping[str, NDArray[Any]], tensor: SparseTensor, sourc
 
 def _meta(loaded: Mapping[str, NDArray[Any]], axes: int, source: str) -> dict[str, Any]:
     """The `meta` object; refused where it says that the columns of `indices` stand for other axes."""
-    import json
+    from spcli.readers.strict_json import parse_json
 
     stored = loaded.get("meta")
     if stored is None or stored.size != 1 or stored.dtype.kind not in "US":
         return {}
     text = stored.ravel()[0]
     try:
-        meta = json.loads(text)
+        meta = parse_json(text)
     except ValueError:
         raise InputError(f"{source}: its meta is not JSON; save it again, or without meta") from None
     if not isinstance(meta, dict):

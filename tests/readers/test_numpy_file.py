@@ -340,6 +340,10 @@ def test_unsorted_rows_are_sorted_with_their_features_and_counts_and_that_is_sai
         ({"num_points": np.zeros(2, np.int32)}, "num_points has shape [2]"),
         ({"indices": np.array([[0, -(2**63), 0, 0]] * 3, np.int64)}, "row 0 is at [0, -9223372036854775808, 0, 0]"),
         ({"meta": np.array("{not json")}, "its meta is not JSON"),
+        ({"meta": np.array('{"a": NaN}')}, "its meta is not JSON"),
+        ({"meta": np.array('{"a": 1e400}')}, "its meta is not JSON"),
+        ({"meta": np.array('{"a": "\\ud800"}')}, "its meta is not JSON"),
+        ({"meta": np.array('{"a":' + "[" * 5000 + "]" * 5000 + "}")}, "its meta is not JSON"),
         ({"meta": np.array('{"axes": ["batch", "x", "y", "z"]}')}, "in the order ['batch', 'x', 'y', 'z']"),
     ],
 )
