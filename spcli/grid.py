@@ -152,13 +152,16 @@ def fixed_grid(spec: VoxelSpec) -> VoxelGrid:
     """
     if spec.point_cloud_range is None:
         raise ConfigError([Problem("is null: the grid depends on the scan", "voxelize.point_cloud_range")])
+    _float32(spec.voxel_size, "voxel_size")
     low = np.array(spec.point_cloud_range[:3], np.float64)
     high = np.array(spec.point_cloud_range[3:], np.float64)
-    cells_xyz = np.round((high - low) / np.array(spec.voxel_size, np.float64))
+    with np.errstate(all="ignore"):
+        cells_xyz = np.round((high - low) / np.array(spec.voxel_size, np.float64))
     if not np.all((cells_xyz >= 1) & (cells_xyz <= 2**31 - 1)):
         message = f"gives a grid of {cells_xyz.tolist()} cells (x, y, z); every axis needs 1 to 2147483647"
         raise ConfigError([Problem(message, "voxelize.point_cloud_range")])
-    return _grid(low.astype(np.float32), spec, (int(cells_xyz[2]), int(cells_xyz[1]), int(cells_xyz[0])))
+    origin = _float32(spec.point_cloud_range, "point_cloud_range")[:3]
+    return _grid(origin, spec, (int(cells_xyz[2]), int(cells_xyz[1]), int(cells_xyz[0])))
 
 
 def grid_around(low: NDArray[np.float32], high: NDArray[np.float32], spec: VoxelSpec) -> VoxelGrid:
@@ -168,17 +171,27 @@ def grid_around(low: NDArray[np.float32], high: NDArray[np.float32], spec: Voxel
     highest occupied site. All in float32, as the voxelizer computes.
 
     Raises:
-        ConfigError: the scan spans more cells than an int32 site can hold.
+        ConfigError: the scan spans more cells than an int32 site can hold, or float32 cannot hold the voxel size.
     """
-    size = np.array(spec.voxel_size, np.float32)
-    steps = np.floor(low / size)
-    origin = (steps * size).astype(np.float32)
-    origin = np.where(origin > low, ((steps - 1) * size).astype(np.float32), origin)
-    last_xyz = np.floor((high - origin) / size)
-    if not np.all(last_xyz < 2**31 - 1):
+    size = _float32(spec.voxel_size, "voxel_size")
+    with np.errstate(all="ignore"):  # what overflows becomes infinite or NaN, which no comparison lets pass
+        steps = np.floor(low / size)
+        origin = (steps * size).astype(np.float32)
+        origin = np.where(origin > low, ((steps - 1) * size).astype(np.float32), origin)
+        last_xyz = np.floor((high - origin) / size)
+    if not np.all((last_xyz >= 0) & (last_xyz < 2**31 - 1)):
         message = f"the scan spans {last_xyz.tolist()} voxels (x, y, z): set a range or a larger voxel_size"
         raise ConfigError([Problem(message, "voxelize.voxel_size")])
     return _grid(origin, spec, (int(last_xyz[2]) + 1, int(last_xyz[1]) + 1, int(last_xyz[0]) + 1))
+
+
+def _float32(values: tuple[float, ...], key: str) -> NDArray[np.float32]:
+    """`values` as the voxelizer computes with them; refused where they become infinite, or a voxel size 0."""
+    with np.errstate(all="ignore"):
+        narrow = np.array(values, np.float32)
+    if not np.isfinite(narrow).all() or (key == "voxel_size" and not (narrow > 0).all()):
+        raise ConfigError([Problem(f"is {list(values)}; float32 cannot hold these, give metres", f"voxelize.{key}")])
+    return narrow
 
 
 def _grid(origin: NDArray[np.float32], spec: VoxelSpec, cells: tuple[int, int, int]) -> VoxelGrid:

@@ -125,3 +125,23 @@ def test_division_in_float32_is_not_multiplication_by_the_reciprocal() -> None:
     picked = x[::977]
     sites = [oracle.site_of(np.array([p, 0, 0], np.float32), grid.origin, VoxelSpec((0.05,) * 3), None) for p in picked]
     assert [site[2] for site in sites] == exact[::977].astype(int).tolist()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [(1e-40, 1, 1), (1e-60, 1, 1), (1e300, 1, 1), (1, 1, 1e-310)])
+@pytest.mark.parametrize("far", [1.0, 3e38])
+def test_sizes_that_overflow_are_configuration_errors_without_warnings(size: tuple, far: float) -> None:
+    low, high = np.full(3, -far, np.float32), np.full(3, far, np.float32)
+    with pytest.raises(ConfigError):
+        grid_around(low, high, VoxelSpec(size))
+    with pytest.raises(ConfigError):
+        fixed_grid(VoxelSpec(size, (0, 0, 0, 1, 1, 1)))
+
+
+@pytest.mark.filterwarnings("error")
+def test_points_and_ranges_that_overflow_are_configuration_errors() -> None:
+    far = np.full(3, 3e38, np.float32)
+    with pytest.raises(ConfigError):
+        grid_around(-far, far, VoxelSpec((1, 1, 1)))
+    with pytest.raises(ConfigError):
+        fixed_grid(VoxelSpec((1e299, 1, 1), (-1e300, 0, 0, 1e300, 1, 1)))
