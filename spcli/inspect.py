@@ -97,6 +97,9 @@ def load_dump(file: BinaryIO, source: str, keys: Sequence[str] = ()) -> tuple[Ke
         UsageError: the dump lacks one of `keys`.
     """
     if not zipfile.is_zipfile(file):
+        file.seek(0)
+        if file.read(4) == b"PK\x03\x04":
+            raise InputError(f"{source}: is cut short, a zip without its end; copy or write it again")
         return None
     try:
         file.seek(0)
@@ -137,8 +140,18 @@ def _load_key(data: Mapping[str, NDArray[Any]], key: str, source: str) -> KeyedR
         sizes("out_spatial_shape"),
         int(data[f"{key}/batch_size"]) if f"{key}/batch_size" in data else max(batches, default=1),
     )
+    _check_integers(rulebook, f"{source}: {key}")
     _check(rulebook, f"{source}: {key}")
     return KeyedRulebook(key, tuple(str(name) for name in data[f"{key}/layers"]), rulebook)
+
+
+def _check_integers(rulebook: Rulebook, place: str) -> None:
+    axes = {"in_indices": 2, "out_indices": 2, "in_rows": 1, "out_rows": 1, "pair_splits": 1}
+    for name, ndim in axes.items():
+        array = getattr(rulebook, name)
+        if array.dtype.kind not in "iu" or array.ndim != ndim:
+            found = f"{array.dtype} of shape {list(array.shape)}"
+            raise InputError(f"{place}/{name}: is {found}, not integers in {ndim} dimensions; write the dump again")
 
 
 def _check(rulebook: Rulebook, place: str) -> None:

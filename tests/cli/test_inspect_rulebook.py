@@ -212,3 +212,23 @@ def test_what_a_scan_loses_and_which_layers_stay_empty_is_said(spcli, scan, conf
     empty = spcli("inspect-rulebook", "-", "--config", config, "--summary", stdin=b"")
     assert "the scan has no points" in empty.err
     assert "no active output site" in empty.err
+
+
+def test_a_dump_that_is_cut_short_is_told(spcli, results, tmp_path):
+    path = tmp_path / "cut.rulebooks.npz"
+    path.write_bytes((results / "scan.rulebooks.npz").read_bytes()[:900])
+    outcome = spcli("inspect-rulebook", path)
+    assert outcome.code == 4
+    assert "is cut short" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["in_rows", "out_rows", "in_indices", "out_indices", "pair_splits"])
+def test_a_dump_of_float_rules_is_refused(spcli, results, tmp_path, name):
+    with np.load(results / "scan.rulebooks.npz") as dump:
+        arrays = dict(dump)
+    key = f"subm1/{name}"
+    arrays[key] = arrays[key].astype(np.float32)
+    np.savez(tmp_path / "float.npz", **arrays)
+    outcome = spcli("inspect-rulebook", tmp_path / "float.npz")
+    assert outcome.code == 4
+    assert "not integers" in outcome.err
