@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ from spcli.errors import InputError
 from spcli.inspect import load_dump, rule_counts, summary
 from spcli.points import PointCloud
 from spcli.readers import Columns, RawScan, StoredTensor, load, parse
+from spcli.readers.strict_json import parse_json
 
 Description = dict[str, Any]
 
@@ -53,12 +53,19 @@ def _json_object(raw: RawScan) -> Description | None:
     if raw.data.lstrip()[:1] != b"{":
         return None
     try:
-        content = json.loads(raw.data)
+        content = parse_json(raw.data)
     except ValueError:
+        _refuse_json(raw)
         return None
     schema = str(content.get("schema", ""))
     kind = "statistics" if schema.startswith("spcli.stats") else "json"
     return {"kind": kind, "content_schema": schema or None, "content": content}
+
+
+def _refuse_json(raw: RawScan) -> None:
+    """A file that is JSON by name is not taken for points."""
+    if raw.source.lower().endswith(".json"):
+        raise InputError(f"{raw.source}: is not plain JSON (cut short, NaN, or nested too deeply); write it again")
 
 
 def _rulebooks(raw: RawScan) -> Description | None:
@@ -75,11 +82,11 @@ def _safetensors(raw: RawScan) -> Description | None:
         return None
     (length,) = struct.unpack("<Q", raw.data[:8])
     try:
-        header = json.loads(raw.data[8 : 8 + length])
-    except ValueError:
+        header = parse_json(raw.data[8 : 8 + length])
+        shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+        return _parameters(shapes)
+    except (ValueError, LookupError, TypeError):
         return None
-    shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-    return _parameters(shapes)
 
 
 def _weights(raw: RawScan) -> Description | None:

@@ -88,9 +88,9 @@ def _arrays(found: dict[str, Any]) -> str:
 
 
 def _statistics(found: dict[str, Any]) -> str:
-    from spcli.cli.stats_view import stats_text
+    from spcli.cli.stats_view import checked_text
 
-    return stats_text(found["content"])
+    return checked_text(found["content"], found["source"])
 
 
 def _json(found: dict[str, Any]) -> str:

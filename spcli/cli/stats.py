@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -11,7 +10,7 @@ import click
 from spcli.cli.console import console
 from spcli.cli.options import columns_option, device_options, format_option, set_option, subcommand
 from spcli.cli.render import CsvWriter, default_format, flat, json_line, json_text, write_bytes, write_line
-from spcli.cli.stats_view import layer_rows, stats_text
+from spcli.cli.stats_view import DAMAGED, checked_text, layer_rows, stats_text
 from spcli.errors import InputError, UsageError
 
 EXAMPLES = """
@@ -75,7 +74,11 @@ def _of_folder(path: str) -> dict[str, Any]:
     )
     if not files:
         raise InputError(f"{path}: holds no *{SUFFIX}; write statistics with spcli run")
-    return summarize([_load(file) for file in files])
+    loaded = [_load(file) for file in files]
+    try:
+        return summarize(loaded)
+    except DAMAGED:
+        raise InputError(f"{path}: its *{SUFFIX} do not go together; write them again with spcli run") from None
 
 
 def _load(path: str) -> dict[str, Any]:
@@ -85,10 +88,11 @@ def _load(path: str) -> dict[str, Any]:
         InputError: it cannot be read, or holds something else.
     """
     from spcli.readers import load
+    from spcli.readers.strict_json import parse_json
 
     data = load(path).data
     try:
-        stats = json.loads(data)
+        stats = parse_json(data)
         known = str(stats["schema"]).startswith("spcli.stats") and isinstance(stats["layers"], list)
     except (ValueError, TypeError, KeyError):
         known = False
@@ -97,4 +101,5 @@ def _load(path: str) -> dict[str, Any]:
             raise UsageError(f"{path}: holds no statistics; give --config FILE to compute those of a scan")
         raise InputError(f"{path}: holds no statistics of spcli; write them with spcli run")
     result: dict[str, Any] = stats
+    checked_text(result, path)
     return result

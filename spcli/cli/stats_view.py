@@ -5,10 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from spcli.cli.render import amount, table
+from spcli.errors import InputError
 
 Stats = dict[str, Any]
 
 HEADER = ("layer", "type", "sites in", "sites out", "out/in", "density", "pairs", "pairs/out", "MACs", "saved", "MB")
+
+
+# What showing a file ends in whose values are not of the types that spcli writes.
+DAMAGED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+
+
+def checked_text(stats: Stats, source: str) -> str:
+    """`stats_text` of a file that anything may have written.
+
+    Raises:
+        InputError: a value is missing or of another type.
+    """
+    try:
+        return stats_text(stats)
+    except DAMAGED:
+        raise InputError(f"{source}: its statistics are damaged; write them again with spcli run") from None
 
 
 def stats_text(stats: Stats) -> str:

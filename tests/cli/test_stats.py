@@ -6,6 +6,8 @@ import csv
 import io
 import json
 
+import pytest
+
 
 def test_a_file_is_rendered(spcli, results):
     path = results / "scan.stats.json"
@@ -47,3 +49,23 @@ def test_statistics_of_nothing_are_shown_too(spcli, folder, config):
     outcome = spcli("stats", folder / "empty.bin", "--config", config, "--format", "table")
     assert outcome.code == 0
     assert "no active output site" in outcome.err
+
+
+@pytest.mark.parametrize("command", ["stats", "info"])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"pairs": ', '"pairs": NaN, "pairs_": '),
+        ('"pairs": ', '"pairs": "many", "pairs_": '),
+        ('"totals": ', '"totals": 3, "totals_": '),
+        ('"points": ', '"points": [1], "points_": '),
+        ('"schema": ', '"deep": ' + "[" * 5000 + "]" * 5000 + ', "schema": '),
+    ],
+)
+def test_damaged_statistics_are_refused_in_one_sentence(spcli, results, tmp_path, command, old, new):
+    text = json.dumps(json.loads((results / "scan.stats.json").read_text()))
+    assert old in text
+    path = tmp_path / "scan.stats.json"
+    path.write_text(text.replace(old, new))
+    outcome = spcli(command, path, "--format", "json")
+    assert (outcome.code, outcome.err.count("\n")) == (4, 1)
