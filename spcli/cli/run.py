@@ -76,6 +76,7 @@ def command(scans: tuple[str, ...], lists: tuple[str, ...], nul: bool, output: s
     everything resolved and DIR/manifest.jsonl keeps a line a scan.
     """
     from spcli.cli.render import default_format
+    from spcli.pipeline.plan import check_given
 
     choices = BatchChoices(**{name: options[name] for name in BatchChoices.__struct_fields__})
     if options["config"] is None and options["preset"] is None:
@@ -86,10 +87,20 @@ def command(scans: tuple[str, ...], lists: tuple[str, ...], nul: bool, output: s
     kinds = _kinds(options, output == STDOUT)
     found = find_inputs(scans, lists, nul)
     jobs = _jobs(found, output, [*kinds, *_taps(options["layers"], config)], choices, options["dry_run"])
+    check_given(_given(config, options), jobs, None if output == STDOUT else output)
     form = default_format(options["form"])
     if options["dry_run"]:
         return _dry_run(config, jobs, form)
     return _run(config, jobs, None if output == STDOUT else output, choices, {**options, "form": form})
+
+
+def _given(config: Config, options: dict[str, Any]) -> list[str | None]:
+    """The files read besides the scans; a resolved configuration is what a run writes back, so it may stay."""
+    source = config.source if os.path.isfile(config.source) else None
+    if source is not None:
+        with open(source, encoding="utf-8", errors="replace") as file:
+            source = None if file.read() == config.resolved else source
+    return [source, options["weights"]]
 
 
 def _kinds(options: dict[str, Any], to_stdout: bool) -> Sequence[str]:

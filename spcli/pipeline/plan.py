@@ -67,6 +67,25 @@ def check_collisions(jobs: Sequence[Job]) -> None:
                 raise UsageError(f"{path} is an input and would be overwritten; choose another -o")
 
 
+def check_given(given: Sequence[str | None], jobs: Sequence[Job], folder: str | None) -> None:
+    """The configuration and the weights that were given are not replaced by results.
+
+    Args:
+        given: files the command reads besides its scans; None stands for none.
+        jobs: what will be written.
+        folder: gets `config.yaml`; a configuration read from there is replaced by its resolved form.
+
+    Raises:
+        UsageError: a result would take the place of one of them.
+    """
+    written = {os.path.realpath(path) for job in jobs for path in paths(job)}
+    if folder is not None:
+        written.add(os.path.realpath(os.path.join(folder, "config.yaml")))
+    for path in given:
+        if path is not None and os.path.realpath(path) in written:
+            raise UsageError(f"{path} is read and would be replaced by a result; choose another -o")
+
+
 def paths(job: Job) -> list[str]:
     """The files of a job; a stream is none."""
     return [target for target in job.outputs.values() if isinstance(target, str)]

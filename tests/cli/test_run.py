@@ -601,3 +601,20 @@ def test_fail_fast_begins_no_scan_after_the_bad_one(spcli, scan, config, tmp_pat
 def test_a_number_of_columns_no_scan_has_is_a_usage_error(spcli, scan, config, tmp_path, columns):
     outcome = spcli("run", "--config", config, scan, "-o", tmp_path, "--columns", columns)
     assert outcome.code == 2 and "a scan has 3 to 7" in outcome.err
+
+
+def test_what_a_run_reads_is_not_replaced_by_what_it_writes(spcli, scan, config, tmp_path):
+    mine = tmp_path / "config.yaml"
+    mine.write_text("# my own words\n" + config.read_text())
+    before = mine.read_bytes()
+    outcome = spcli("run", "--config", mine, scan, "-o", tmp_path, "--maps-only")
+    assert outcome.code == 2 and "config.yaml is read and would be replaced by a result" in outcome.err
+    assert mine.read_bytes() == before
+    spcli("run", "--config", config, scan, "-o", tmp_path / "out", "--maps-only")
+    resolved = tmp_path / "out" / "config.yaml"
+    assert spcli("run", "--config", resolved, scan, "-o", tmp_path / "out", "--maps-only", "--overwrite").code == 0
+    weights = tmp_path / "w" / "scan.features.npz"
+    weights.parent.mkdir()
+    spcli("run", "--config", config, scan, "-o", tmp_path / "out2", "--save-weights", weights)
+    outcome = spcli("run", "--config", config, scan, "-o", weights.parent, "--weights", weights, "--overwrite")
+    assert outcome.code == 2 and "would be replaced by a result" in outcome.err
