@@ -12,7 +12,8 @@ from importlib import import_module
 from typing import cast
 
 from spcli.errors import InputError, UsageError
-from spcli.readers.columns import check_wanted
+from spcli.points import PointCloud
+from spcli.readers.columns import check_wanted, warned_of_no_returns
 from spcli.readers.formats import READERS, Format, sniff
 from spcli.readers.paths import ScanPath, colliding, find_scans, read_list, stem_of
 from spcli.readers.scan import SORTED, STDIN, Columns, RawScan, Reader, Scan, StoredTensor
@@ -67,7 +68,10 @@ def parse(raw: RawScan, columns: Columns = None) -> Scan:
     """The scan in `raw`; arguments and errors as `read`."""
     check_wanted(columns)
     reader = cast(Reader, import_module(sniff(raw).module))
-    return Scan(reader.read(raw, columns), hashlib.sha256(raw.data).hexdigest(), raw.source)
+    content = reader.read(raw, columns)
+    if isinstance(content, PointCloud):
+        content = warned_of_no_returns(content)
+    return Scan(content, hashlib.sha256(raw.data).hexdigest(), raw.source)
 
 
 def _file_bytes(path: str) -> bytearray:

@@ -8,12 +8,14 @@ point's x is its neighbour's intensity and they are far apart. The right count h
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spcli.errors import InputError, UsageError
+from spcli.points import PointCloud
 from spcli.readers.scan import Columns
 
 COUNTS = (3, 4, 5, 6, 7)
@@ -31,6 +33,7 @@ _ENOUGH_STEPS = 32
 _LIKELIEST = (4, 5, 3, 6, 7)
 
 _SAMPLED_STEPS = 1024
+_FEW_NO_RETURNS = 100
 _FLOAT16_MAX = 65504.0
 
 
@@ -146,6 +149,20 @@ def attribute_warnings(values: NDArray[np.float32], names: tuple[str, ...]) -> t
                 f"networks expect; scale it in the configuration ({{name: {name}, scale: ...}})"
             )
     return tuple(found)
+
+
+def warned_of_no_returns(cloud: PointCloud) -> PointCloud:
+    """`cloud`, with a warning where more than 100 points and more than 1 % of them are at (0, 0, 0)."""
+    few = max(_FEW_NO_RETURNS, len(cloud.values) // 100)
+    zero = cloud.values[:, cloud.columns.index("x")] == 0
+    for axis in "yz":
+        if np.count_nonzero(zero) <= few:
+            return cloud
+        zero &= cloud.values[:, cloud.columns.index(axis)] == 0
+    count = int(np.count_nonzero(zero))
+    if count <= few:
+        return cloud
+    return replace(cloud, warnings=(*cloud.warnings, f"{count:,} points are (0,0,0), no-returns"))
 
 
 def _steps_between(before: NDArray[np.float32], after: NDArray[np.float32]) -> Steps:

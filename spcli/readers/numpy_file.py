@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,13 @@ def cloud_of(array: NDArray[Any], columns: Columns, source: str) -> PointCloud:
         raise InputError(f"{source}: has {count} columns, not {wanted}; name its {count} columns with --columns")
     values, warnings = to_float32(array, f"{source}: the array" if array.dtype.kind not in "fiub" else "the array")
     names = names_for(count, columns)
+    warnings = warnings or _converted(array.dtype, "the array")
     return PointCloud(values, names, source, warnings + attribute_warnings(values, names))
+
+
+def _converted(dtype: np.dtype[Any], what: str) -> tuple[str, ...]:
+    """A warning for numbers of another float type than a scan's, even where nothing is lost."""
+    return (f"{what} is {dtype}: converted to float32",) if dtype.kind == "f" and dtype.itemsize != 4 else ()
 
 
 def _structured(array: NDArray[Any], columns: Columns, source: str) -> PointCloud:
@@ -115,7 +122,9 @@ def _structured(array: NDArray[Any], columns: Columns, source: str) -> PointClou
     wide = [name for name in names if flat[name].ndim != 1 or flat[name].dtype.kind not in "fiub"]
     if wide:
         raise InputError(f"{source}: field {wide[0]} is {array.dtype[wide[0]]}, not one number a point; split it")
-    return named_cloud({name: flat[name] for name in names}, columns, source)
+    cloud = named_cloud({name: flat[name] for name in names}, columns, source)
+    told = tuple(text for name in cloud.columns for text in _converted(array.dtype[name], f"column {name}"))
+    return cloud if cloud.warnings else replace(cloud, warnings=told[:1])
 
 
 def _tensor(loaded: Mapping[str, NDArray[Any]], source: str) -> StoredTensor:
@@ -174,7 +183,8 @@ def _features(array: NDArray[Any], rows: int, source: str) -> tuple[NDArray[np.f
         raise InputError(f"{source}: features have shape {list(array.shape)}; {rows} indices need [{rows}, C]")
     if array.dtype.kind not in "fiub":
         raise InputError(f"{source}: features are {array.dtype}; they must be numbers")
-    return to_float32(array, "features")
+    values, warnings = to_float32(array, "features")
+    return values, warnings or _converted(array.dtype, "features")
 
 
 def _batch_size(loaded: Mapping[str, NDArray[Any]], indices: NDArray[np.int64], source: str) -> int:

@@ -168,3 +168,19 @@ def test_importing_the_readers_imports_nothing_heavy(tmp_path: Path) -> None:
     loaded = imported_by(f"import spcli.readers; spcli.readers.read({str(path)!r}, 4)")
     assert "spcli.readers.kitti_bin" in loaded
     assert not loaded & {"open3d", "torch", "tempfile", "json", "zipfile", "numpy.ma", "spcli.readers.numpy_file"}
+
+
+@pytest.mark.parametrize(("zeros", "told"), [(9000, True), (101, True), (100, False)])
+def test_many_no_returns_are_warned_of(tmp_path: Path, zeros: int, told: bool) -> None:
+    points = np.ones((10000, 4), np.float32)
+    points[:zeros, :3] = 0
+    np.save(tmp_path / "scan.npy", points)
+    content = read(str(tmp_path / "scan.npy")).content
+    assert content.warnings == ((f"{zeros:,} points are (0,0,0), no-returns",) if told else ())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_another_float_type_is_told_even_where_nothing_is_lost(tmp_path: Path, dtype: str) -> None:
+    with (tmp_path / "scan.bin").open("wb") as file:
+        np.save(file, np.ones((5, 4), dtype))
+    assert read(str(tmp_path / "scan.bin")).content.warnings == (f"the array is {dtype}: converted to float32",)
