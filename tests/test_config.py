@@ -815,6 +815,27 @@ def test_a_wrong_variable_is_blamed_by_name(problems: Problems) -> None:
     assert problem[2] == "there is no section 'voxelise'; did you mean 'voxelize'? (SPCLI_VOXELISE__MAX_VOXELS)"
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("SPCLI_VOXELIZE_MAX_POINTS", "; did you mean 'SPCLI_VOXELIZE__MAX_POINTS'?"),
+        ("SPCLI_DEFAULTS_NORM", "; did you mean 'SPCLI_DEFAULTS__NORM'?"),
+        ("SPCLI_FOO", "; two underscores stand for the point of a key, as in SPCLI_VOXELIZE__MAX_POINTS"),
+        ("SPCLI_THREAD", "; did you mean 'SPCLI_THREADS'?"),
+        ("SPCLI_LAYERS_A_BIAS", "; two underscores stand for the point of a key, as in"),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_warned_of(load: Load, variable: str, meant: str) -> None:
+    (warning,) = load(VOXELS, environ={variable: "1"}).warnings
+    assert warning.startswith(f"{variable} is no setting and changes nothing{meant}")
+
+
+def test_known_variables_are_not_warned_of(load: Load) -> None:
+    words = ("THREADS", "DEVICE", "ISA", "LIBRARY_DIR", "EXAMPLES", "VOXELIZE__MAX_POINTS")
+    environ = {**{f"SPCLI_{word}": "1" for word in words}, "_SPCLI_COMPLETE": "bash_source", "SPCLIENT": "1"}
+    assert load(VOXELS, environ=environ).warnings == ()
+
+
 # The resolved text, and what is known only from a scan.
 
 

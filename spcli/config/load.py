@@ -10,7 +10,7 @@ import msgspec
 
 from spcli.config.convert import Report, convert, shown, unknown_key, with_shorthands_expanded
 from spcli.config.expand import RawLayer, expand_layers, with_defaults
-from spcli.config.overrides import Override, apply_to_layers, apply_to_sections, read_overrides
+from spcli.config.overrides import Override, apply_to_layers, apply_to_sections, read_overrides, stray_variables
 from spcli.config.places import Places
 from spcli.config.presets import find_config, preset_path
 from spcli.config.sections import VERSION, Defaults, Voxelize, check_voxelize, voxelize_warnings
@@ -158,7 +158,7 @@ class _Reader:
             raise ConfigError(self._places.locate_all(self._problems) + self._of_overrides, self._source)
         readable = tuple(layer for layer in layers if isinstance(layer, Layer))
         spec = section.spec() if section else None
-        warnings = voxelize_warnings(spec) if spec else ()
+        warnings = (*(voxelize_warnings(spec) if spec else ()), *stray_variables(environ))
         resolved, columns = _resolved(name, section, readable), section.columns if section else None
         return Config(name, spec, readable, resolved, columns, self._source, warnings, self._places)
 

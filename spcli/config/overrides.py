@@ -14,12 +14,15 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from spcli.config.sections import Defaults, Voxelize
 from spcli.config.yaml_text import YamlError, parse_value
 from spcli.errors import Problem
 from spcli.network import suggestion
 
 PREFIX = "SPCLI_"
 SECTIONS = ("name", "voxelize", "defaults", "layers")
+_SETTINGS = ("SPCLI_THREADS", "SPCLI_DEVICE", "SPCLI_ISA", "SPCLI_LIBRARY_DIR", "SPCLI_EXAMPLES")
+"""Variables with the prefix that are not of the configuration."""
 
 
 class Override(Struct, frozen=True):
@@ -60,6 +63,22 @@ def read_overrides(sets: Sequence[str], environ: Mapping[str, str]) -> tuple[lis
         except YamlError as error:
             problems.append(Problem(f"{error.problem.message} ({label})", key))
     return overrides, problems
+
+
+def stray_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """A sentence for each variable that looks like a setting and is none, such as one with a single underscore."""
+    stray = [name for name in sorted(environ) if name.startswith(PREFIX) and not _is_ours(name)]
+    return tuple(f"{name} is no setting and changes nothing{_meant(name)}" for name in stray if name not in _SETTINGS)
+
+
+def _meant(variable: str) -> str:
+    """The setting whose name is closest, looked for without the prefix they share."""
+    word = variable[len(PREFIX) :]
+    keys = [f"VOXELIZE__{key.upper()}" for key in Voxelize.__struct_fields__]
+    keys += [f"DEFAULTS__{key.upper()}" for key in Defaults.__struct_fields__]
+    known = [*(name[len(PREFIX) :] for name in _SETTINGS), *keys]
+    hint = "" if word.startswith("LAYERS") else suggestion(word, known).replace("'", f"'{PREFIX}", 1)
+    return hint or "; two underscores stand for the point of a key, as in SPCLI_VOXELIZE__MAX_POINTS"
 
 
 def apply_to_sections(root: dict[str, Any], overrides: Sequence[Override]) -> tuple[list[Override], list[Problem]]:

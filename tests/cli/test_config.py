@@ -59,6 +59,15 @@ def test_validate_reports_all_problems_with_their_lines(spcli, config, tmp_path)
     assert all(f"{path}: line " in line for line in outcome.err.splitlines())
 
 
+def test_a_variable_that_is_no_setting_is_warned_of_once(spcli, scan, config, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPCLI_VOXELIZE_MAX_POINTS", "3")
+    warning = "spcli: warning: SPCLI_VOXELIZE_MAX_POINTS is no setting and changes nothing; did you mean"
+    assert spcli("config", "validate", config).err.count(warning) == 1
+    assert spcli("-q", "config", "validate", config).err == ""
+    outcome = spcli("voxelize", scan, "--config", config, "--columns", "x,y,z,i", "-o", tmp_path)
+    assert (outcome.code, outcome.err.count(warning)) == (0, 1)
+
+
 def test_the_schema_is_json(spcli):
     schema = json.loads(spcli("config", "schema").out)
     assert {"voxelize", "layers"} <= set(schema["properties"])
