@@ -33,7 +33,7 @@ def stats_text(stats: Stats) -> str:
     if "layers" not in stats or "totals" not in stats:
         return "no statistics"
     mean = _mean if stats.get("scans") is not None else _itself
-    lines = [f"{stats['scans']} scans, means"] if mean is _mean else []
+    lines = ["1 scan" if stats["scans"] == 1 else f"{stats['scans']} scans, means"] if mean is _mean else []
     lines.append(_points_line(stats, mean))
     totals = {name: mean(value) for name, value in stats["totals"].items()}
     rows = [_row(layer, mean) for layer in stats["layers"]]

@@ -141,7 +141,7 @@ def run(  # noqa: PLR0913 - every argument after the scan is optional
     want = want or _wanted(config, layers, rulebooks)
     runs = Runs(config, engine or load_engine("cpu"), want, as_weights(weights))
     if isinstance(scan, str | os.PathLike | np.ndarray):
-        scan = _read(scan, columns or (config.voxelize.columns if config.voxelize else None))
+        scan = _read(scan, columns or config.columns)
     elif isinstance(scan, SparseTensor):
         tensor, was_sorted = checked(scan, "the tensor")
         scan = Scan(StoredTensor(tensor, warnings=(SORTED,) if was_sorted else ()), "", "the tensor")

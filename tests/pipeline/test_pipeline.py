@@ -261,3 +261,11 @@ def test_rulebooks_come_back_from_their_dump(config, tmp_path):
     np.testing.assert_array_equal(found["k"].in_rows, result.rulebooks["k"].in_rows)
     with pytest.raises(InputError, match="cannot be read"):
         spcli.load_rulebooks(tmp_path / "none.npz")
+
+
+def test_a_number_of_columns_in_the_configuration_reaches_the_reader(tmp_path):
+    config = read_config(NETWORK.replace("voxelize: {", "voxelize: {columns: 5, "))
+    path = tmp_path / "scan.bin"
+    # In random order, so that the steps between points cannot tell how many columns there are.
+    np.random.default_rng(0).uniform(0, 3, (12, 5)).astype(np.float32).tofile(path)
+    assert run(config, path).frame.scan.points.read == 12
