@@ -266,6 +266,7 @@ def test_rulebooks_come_back_from_their_dump(config, tmp_path):
 def test_a_number_of_columns_in_the_configuration_reaches_the_reader(tmp_path):
     config = read_config(NETWORK.replace("voxelize: {", "voxelize: {columns: 5, "))
     path = tmp_path / "scan.bin"
-    # In random order, so that the steps between points cannot tell how many columns there are.
-    np.random.default_rng(0).uniform(0, 3, (12, 5)).astype(np.float32).tofile(path)
-    assert run(config, path).frame.scan.points.read == 12
+    # The steps between points speak for 4 columns: names would be refused, a number is obeyed.
+    steps = np.linspace(0, 3, 400, dtype=np.float32)
+    np.stack([steps, steps, steps, np.full(400, 9, np.float32)], axis=1).tofile(path)
+    assert run(config, path).frame.scan.points.read == 320
