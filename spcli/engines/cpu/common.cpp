@@ -72,17 +72,3 @@ using namespace spcli;
 SPCLI_API void spcli_set_threads(int count) { thread_count = std::max(1, count); }
 
 SPCLI_API int spcli_threads() { return thread_count; }
-
-// Gives pooled memory back to the system.
-SPCLI_API void spcli_trim() {
-  std::lock_guard<std::mutex> lock(pool_mutex);
-  for (const Block& block : pool) std::free(block.memory);
-  pool.clear();
-  pooled_bytes = 0;
-}
-
-SPCLI_API void* spcli_allocate(int64_t bytes) {
-  return std::aligned_alloc(64, (static_cast<size_t>(bytes) + 63) / 64 * 64 + 64);
-}
-
-SPCLI_API void spcli_release(void* memory) { std::free(memory); }
