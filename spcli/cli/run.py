@@ -160,12 +160,11 @@ def _run(
     config: Config, jobs: Sequence[Job], folder: str | None, choices: BatchChoices, options: dict[str, Any]
 ) -> int:
     """Compute and write."""
-    from spcli.engines.device import check_dtype, choose_engine
+    from spcli.engines.device import choose_engine, with_dtype
     from spcli.pipeline import Keep, run_scans
     from spcli.pipeline.plan import estimated_bytes
 
-    engine = choose_engine(options["device"], console.warn, options["threads"])
-    check_dtype(engine, options["dtype"])
+    engine = with_dtype(choose_engine(options["device"], console.warn, options["threads"]), options["dtype"])
     console.note(f"{len(jobs)} scans through {config.name} ({config.source}) on {engine.name}")
     want = _want(jobs[0], config)
     weights = _weights(options, want.values)

@@ -1,4 +1,8 @@
-"""The table of engines: name to the module whose `load()` gives one. A new engine is one line here."""
+"""The table of engines: name to a package with two functions. A new engine is one line here.
+
+`unavailable()` says in one sentence why the engine cannot run here, or None, and imports nothing heavy; `load()` gives
+the engine, ready to use.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from importlib import import_module
 from spcli.engines.base import Engine
 from spcli.errors import DeviceError
 
-ENGINES = {"cpu": "spcli.engines.cpu"}
+ENGINES = {"cpu": "spcli.engines.cpu", "cuda": "spcli.engines.cuda"}
 
 
 def load_engine(name: str) -> Engine:
@@ -18,8 +22,9 @@ def load_engine(name: str) -> Engine:
     """
     if name not in ENGINES:
         raise DeviceError(f"there is no engine {name!r} in this version of spcli; there are: {', '.join(ENGINES)}")
-    engine: Engine = import_module(ENGINES[name]).load()
-    reason = engine.unavailable()
+    module = import_module(ENGINES[name])
+    reason = module.unavailable()
     if reason:
         raise DeviceError(reason)
+    engine: Engine = module.load()
     return engine

@@ -144,12 +144,20 @@ class Runner(Protocol):
 
 
 class Engine(Protocol):
-    """One device's implementation of every operation of `program.py`."""
+    """One device's implementation of every operation of `program.py`.
+
+    Attributes:
+        name: its key in the table of engines.
+        dtype: how features are stored and multiplied; sums are in float32 always.
+        dtypes: what `with_dtype` takes.
+    """
 
     name: str
+    dtype: str
+    dtypes: tuple[str, ...]
 
-    def unavailable(self) -> str | None:
-        """Why this engine cannot run here, in one sentence, or None. Imports nothing heavy."""
+    def with_dtype(self, dtype: str) -> Engine:
+        """This engine with features in another of `dtypes`."""
 
     def upload(self, array: NDArray[Any]) -> Array:
         """A copy of a host array on the device, aligned as the kernels like it."""
@@ -180,6 +188,9 @@ class Engine(Protocol):
 
     def count(self, sites: Sites) -> int:
         """Number of active sites; synchronises on devices that count for themselves."""
+
+    def rows(self, sites: Sites) -> int:
+        """Rows a feature buffer over `sites` needs: their number, or their capacity where that is all one knows."""
 
     def rulebook(self, source: Map) -> Rulebook:
         """The canonical rules of a map, on the host."""
@@ -222,10 +233,15 @@ class Engine(Protocol):
         """Dense `[B, C, *spatial_shape]`, zero where no site is active."""
 
     def empty(self, rows: int, channels: int) -> Array:
-        """An uninitialised float32 `[rows, channels]` on the device."""
+        """An uninitialised `[rows, channels]` on the device."""
 
-    def compile(self, program: Program, parameters: Mapping[str, LayerParameters], want: Want) -> Runner:
-        """Make a program ready: pack its parameters, plan its buffers."""
+    def compile(
+        self, program: Program, parameters: Mapping[str, LayerParameters], want: Want, graph: bool = True
+    ) -> Runner:
+        """Make a program ready: pack its parameters, plan its buffers.
+
+        `graph` False carries out one operation after another where the engine would otherwise replay a recording.
+        """
 
 
 def download_voxels(engine: Engine, voxels: Voxels) -> VoxelizedScan:

@@ -4,40 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec import Struct
-
-from spcli.engines import ENGINES, load_engine
+from spcli.engines import load_engine
 from spcli.engines.base import Engine
+from spcli.engines.driver import CudaDriver, ask_driver
 from spcli.errors import DeviceError
 
-NO_DEVICE, STUB_LIBRARY = 100, 34
-
 Tell = Callable[[str], None]
-
-
-class CudaDriver(Struct, frozen=True):
-    """What libcuda says: how many devices there are, and what is wrong with them if something is."""
-
-    present: bool
-    devices: int = 0
-    trouble: str | None = None
-
-
-def ask_driver() -> CudaDriver:
-    """Ask libcuda whether there is a device."""
-    import ctypes
-
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        count = ctypes.c_int()
-        code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-    except (OSError, AttributeError):
-        return CudaDriver(False)
-    if code in (NO_DEVICE, STUB_LIBRARY):
-        return CudaDriver(True)
-    if code:
-        return CudaDriver(True, 0, f"the CUDA driver answers with error {code}")
-    return CudaDriver(True, count.value)
 
 
 def choose_engine(device: str, tell: Tell, threads: int | None = None) -> Engine:
@@ -69,16 +41,18 @@ def _cuda_engine(driver: CudaDriver | None = None) -> Engine:
         raise DeviceError(f"CUDA cannot be used: {driver.trouble}")
     if not driver.devices:
         raise DeviceError("there is no CUDA device here; use --device cpu or auto")
-    if "cuda" not in ENGINES:
-        raise DeviceError("a CUDA device is present, but this version of spcli has no CUDA engine")
     return load_engine("cuda")
 
 
-def check_dtype(engine: Engine, dtype: str) -> None:
-    """Refuse arithmetic the engine does not offer.
+def with_dtype(engine: Engine, dtype: str) -> Engine:
+    """The engine with its features in `dtype`.
 
     Raises:
-        DeviceError: the CPU engine computes in float32 only.
+        DeviceError: the engine does not offer this arithmetic; the CPU's computes in float32 only.
     """
-    if engine.name == "cpu" and dtype != "float32":
-        raise DeviceError(f"--dtype {dtype} needs a CUDA device; the CPU engine computes float32: leave --dtype out")
+    if dtype in engine.dtypes:
+        return engine.with_dtype(dtype)
+    offered = ", ".join(engine.dtypes)
+    raise DeviceError(
+        f"--dtype {dtype} needs a CUDA device; the {engine.name.upper()} engine computes {offered}: leave --dtype out"
+    )

@@ -176,7 +176,7 @@ class Walk:
         """The columns of a buffer that value `slot` is written to; allocates the buffer when it is first needed."""
         root, column = self.plan.place[slot]
         if root not in self.buffers:
-            rows = self.engine.count(self.index.sites[self.program.values[root].sites])
+            rows = self.engine.rows(self.index.sites[self.program.values[root].sites])
             self.buffers[root] = self.allocate(root, rows, self.program.values[root].channels)
         channels = self.program.values[slot].channels
         return self.buffers[root][:, column : column + channels]

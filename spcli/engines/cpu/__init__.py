@@ -19,19 +19,19 @@ from spcli.grid import VoxelSpec
 from spcli.program import Activation, Program
 from spcli.rulebook import Rulebook, RuleCounts
 
-__all__ = ["CpuEngine", "describe", "load", "set_threads"]
+__all__ = ["CpuEngine", "describe", "load", "set_threads", "unavailable"]
 
 
 class CpuEngine:
     """Every operation of the protocol on host memory; each method's contract is in `engines/base.py`."""
 
     name = "cpu"
+    dtype = "float32"
+    dtypes = ("float32",)
 
-    def unavailable(self) -> str | None:
-        """Why the compiled part is missing, or None."""
-        if library_path().exists():
-            return None
-        return f"the compiled CPU engine {library_path().name} is missing; reinstall spcli with pip"
+    def with_dtype(self, dtype: str) -> Engine:
+        """Itself: there is one dtype."""
+        return self
 
     def upload(self, array: NDArray[Any]) -> NDArray[Any]:
         """An aligned copy of feature rows; other arrays are taken as they are."""
@@ -58,6 +58,10 @@ class CpuEngine:
         return sites.indices()
 
     def count(self, sites: CpuSites) -> int:
+        """Number of active sites."""
+        return sites.count
+
+    def rows(self, sites: CpuSites) -> int:
         """Number of active sites."""
         return sites.count
 
@@ -133,11 +137,20 @@ class CpuEngine:
         """Uninitialised rows."""
         return aligned_empty(rows, channels)
 
-    def compile(self, program: Program, parameters: Mapping[str, LayerParameters], want: Want) -> Runner:
-        """A program made ready."""
+    def compile(
+        self, program: Program, parameters: Mapping[str, LayerParameters], want: Want, graph: bool = True
+    ) -> Runner:
+        """A program made ready; there are no graphs here."""
         from spcli.engines.cpu.runner import CpuRunner
 
         return CpuRunner(self, program, parameters, want)
+
+
+def unavailable() -> str | None:
+    """Why the compiled part is missing, or None."""
+    if library_path().exists():
+        return None
+    return f"the compiled CPU engine {library_path().name} is missing; reinstall spcli with pip"
 
 
 def load() -> Engine:

@@ -25,7 +25,7 @@ def voxelize(points: Points, spec: VoxelSpec, *, point_map: bool = False, hard: 
     values = np.ascontiguousarray(points.values, np.float32)
     xyz, columns = np.array(points.xyz, np.int32), np.array(points.features, np.int32)
     count, stride, channels = len(values), values.shape[1], len(columns)
-    grid = fixed_grid(spec) if spec.point_cloud_range is not None else _data_grid(values, xyz, columns, spec)
+    grid = grid_of(points, spec)
     cells, shape = np.array(grid.cells, np.int64), np.array(grid.spatial_shape, np.int64)
     tally = np.zeros(7, np.int64)
     max_voxels = -1 if spec.max_voxels is None else spec.max_voxels
@@ -56,10 +56,16 @@ def _counts(tally: NDArray[np.int64], read: int, active: int, over_max_points: i
     return ScanCounts(points, VoxelCounts(active, dropped, fullest))
 
 
-def _data_grid(
-    values: NDArray[np.float32], xyz: NDArray[np.int32], columns: NDArray[np.int32], spec: VoxelSpec
-) -> VoxelGrid:
-    """The grid around a scan's finite points; one cell at the origin where there are none."""
+def grid_of(points: Points, spec: VoxelSpec) -> VoxelGrid:
+    """The grid of a specification, or around a scan's finite points: one cell at the origin where there are none.
+
+    Raises:
+        ConfigError: as in `voxelize`.
+    """
+    if spec.point_cloud_range is not None:
+        return fixed_grid(spec)
+    values = np.ascontiguousarray(points.values, np.float32)
+    xyz, columns = np.array(points.xyz, np.int32), np.array(points.features, np.int32)
     bounds = np.empty(6, np.float32)
     found = library().spcli_bounds(
         address(values), len(values), values.shape[1], address(xyz), address(columns), len(columns), address(bounds)

@@ -1,0 +1,151 @@
+"""Every operation of the protocol on a CUDA device; each method's contract is in `engines/base.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from spcli.engines.base import Engine, Epilogue, LayerParameters, Points, Runner, Voxels, Want
+from spcli.engines.cuda import arrays, convolve, pointwise, pool, rulebook, sites, voxelize
+from spcli.engines.cuda.arrays import STORAGE, empty
+from spcli.engines.cuda.convolve import CudaPacked
+from spcli.engines.cuda.room import ExactRoom, Room
+from spcli.engines.cuda.rulebook import CudaMap
+from spcli.engines.cuda.sites import CudaSites
+from spcli.geometry import ConvGeometry
+from spcli.grid import VoxelSpec
+from spcli.program import Activation, Program
+from spcli.rulebook import Rulebook, RuleCounts
+
+
+class CudaEngine:
+    """Operations on device tensors. `room` decides how much is allocated for what only the device can count."""
+
+    name = "cuda"
+    dtypes = tuple(STORAGE)
+
+    def __init__(self, dtype: str = "float32", room: Room | None = None) -> None:
+        self.dtype = dtype
+        self.room = ExactRoom() if room is None else room
+
+    def with_dtype(self, dtype: str) -> Engine:
+        """This engine with features in another format."""
+        return CudaEngine(dtype, self.room)
+
+    def with_room(self, room: Room) -> CudaEngine:
+        """This engine with other capacities."""
+        return CudaEngine(self.dtype, room)
+
+    def upload(self, array: NDArray[Any]) -> Tensor:
+        """A copy on the device; floats in the engine's format."""
+        return arrays.upload(array, self.dtype)
+
+    def download(self, array: Tensor, count: int | None = None) -> NDArray[Any]:
+        """A host copy that the caller owns; features as float32."""
+        return arrays.download(array, count)
+
+    def voxelize(self, points: Points, spec: VoxelSpec, *, point_map: bool = False, hard: bool = False) -> Voxels:
+        """Points to voxels."""
+        return voxelize.voxelize(points, spec, self.room, self.dtype, voxelize.Extras(point_map, hard))
+
+    def sites(self, indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> CudaSites:
+        """Sites from canonical indices."""
+        return sites.make_sites(indices, spatial_shape, batch_size)
+
+    def indices(self, sites: CudaSites) -> NDArray[np.int32]:
+        """Host indices of sites."""
+        return sites.host_indices()
+
+    def count(self, sites: CudaSites) -> int:
+        """Number of active sites; synchronises."""
+        return sites.count()
+
+    def rows(self, sites: CudaSites) -> int:
+        """Rows that are allocated for sites."""
+        return sites.capacity
+
+    def flatten(self, sites: CudaSites) -> CudaSites:
+        """2-D sites with at least one active z."""
+        return rulebook.flatten(sites, self.room)
+
+    def collapse(self, sites: CudaSites) -> CudaSites:
+        """One row a scan."""
+        return rulebook.collapse(sites)
+
+    def build(self, sites: CudaSites, geometry: ConvGeometry) -> CudaMap:
+        """The map of a convolution."""
+        return rulebook.build(sites, geometry, self.room)
+
+    def invert(self, source: CudaMap) -> CudaMap:
+        """The map with its ends swapped."""
+        return rulebook.invert(source)
+
+    def rulebook(self, source: CudaMap) -> Rulebook:
+        """The canonical rules of a map; synchronises."""
+        return rulebook.rulebook(source)
+
+    def rule_counts(self, source: CudaMap, fullest: bool = True) -> RuleCounts:
+        """Sizes of a map; synchronises."""
+        return rulebook.rule_counts(source, fullest)
+
+    def pack(self, parameters: LayerParameters) -> CudaPacked:
+        """Weights in the kernel's layout and the engine's format."""
+        return convolve.pack(parameters, self.dtype)
+
+    def convolve(
+        self, inputs: Tensor, source: CudaMap | None, packed: CudaPacked, epilogue: Epilogue, out: Tensor | None = None
+    ) -> Tensor:
+        """Convolution, or a Linear layer."""
+        return convolve.convolve(inputs, source, packed, epilogue, out)
+
+    def pool(self, inputs: Tensor, source: CudaMap, reduce: str, out: Tensor | None = None) -> Tensor:
+        """Pooling over windows."""
+        return pool.pool(inputs, source, reduce, self.dtype, out)
+
+    def global_pool(self, inputs: Tensor, sites: CudaSites, reduce: str) -> Tensor:
+        """Pooling over scans."""
+        return pool.global_pool(inputs, sites, reduce, self.dtype)
+
+    def concat(self, inputs: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
+        """Channels side by side."""
+        return pointwise.concat(inputs, out)
+
+    def add(self, inputs: Sequence[Tensor], activation: Activation, out: Tensor | None = None) -> Tensor:
+        """Sum, then activation."""
+        return pointwise.add(inputs, activation, self.dtype, out)
+
+    def layer_norm(
+        self, inputs: Tensor, parameters: LayerParameters, eps: float, epilogue: Epilogue, out: Tensor | None = None
+    ) -> Tensor:
+        """Layer norm, then the epilogue."""
+        return pointwise.layer_norm(inputs, pointwise.Norm(parameters, eps), epilogue, self.dtype, out)
+
+    def channel_reduction(self, inputs: Tensor, channels: int) -> Tensor:
+        """Sums of neighbouring channels."""
+        return pointwise.channel_reduction(inputs, channels, self.dtype)
+
+    def height_compression(self, inputs: Tensor, sites: CudaSites, flat: CudaSites) -> Tensor:
+        """Height into channels."""
+        return pointwise.height_compression(inputs, sites, flat)
+
+    def to_dense(self, inputs: Tensor, sites: CudaSites) -> Tensor:
+        """A dense array."""
+        return pointwise.to_dense(inputs, sites)
+
+    def empty(self, rows: int, channels: int) -> Tensor:
+        """Uninitialised rows in the engine's format."""
+        return empty((rows, channels), STORAGE[self.dtype])
+
+    def compile(
+        self, program: Program, parameters: Mapping[str, LayerParameters], want: Want, graph: bool = True
+    ) -> Runner:
+        """A program made ready; a frame is one CUDA graph unless `graph` is False."""
+        from spcli.engines.cuda.graph import CudaRunner, EagerRunner
+
+        if graph:
+            return CudaRunner(self, program, parameters, want)
+        return EagerRunner(self, program, parameters, want)

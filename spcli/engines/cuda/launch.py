@@ -1,0 +1,83 @@
+"""The one door through which device work is started, so that a frame can be recorded and played again.
+
+Under `TRITON_INTERPRET=1` the kernels run on host tensors, one program after another: that is for tests. There a
+recording keeps the calls themselves; on a device a CUDA graph takes their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import triton
+
+INTERPRETED: bool = bool(triton.knobs.runtime.interpret)
+
+Step = Callable[[], object]
+Observer = Callable[[Any, tuple[Any, ...], dict[str, Any]], None]
+
+_recordings: list[Recording] = []
+_observers: list[Observer] = []
+
+
+class Recording:
+    """Device work in the order in which it was started, on fixed buffers."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+
+    def replay(self) -> None:
+        """Starts everything again."""
+        for step in self.steps:
+            step()
+
+
+def device() -> torch.device:
+    """Where the engine's tensors live."""
+    return torch.device("cpu") if INTERPRETED else torch.device("cuda", torch.cuda.current_device())
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
+    """Start a Triton kernel over `grid`; nothing where the grid is empty.
+
+    Whatever varies from frame to frame is read by the kernel through a pointer: the arguments are kept by a graph.
+    """
+    for observer in _observers:
+        observer(kernel, arguments, constants)
+    if 0 not in grid:
+        _start(partial(kernel[grid], *arguments, **constants))
+
+
+def call(function: Callable[..., object], *arguments: Any, **options: Any) -> None:
+    """Start a torch operation that writes into tensors it is given (`out=`, or in place)."""
+    _start(partial(function, *arguments, **options))
+
+
+@contextmanager
+def recorded() -> Iterator[Recording]:
+    """Records what is started inside, which is carried out as well."""
+    recording = Recording()
+    _recordings.append(recording)
+    try:
+        yield recording
+    finally:
+        _recordings.remove(recording)
+
+
+@contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Tells `observer` of every kernel launched inside: the kernel, its arguments and its constants."""
+    _observers.append(observer)
+    try:
+        yield
+    finally:
+        _observers.remove(observer)
+
+
+def _start(step: Step) -> None:
+    for recording in _recordings:
+        recording.steps.append(step)
+    step()
