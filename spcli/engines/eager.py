@@ -9,8 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
-from spcli.engines.base import Array, Engine, Epilogue, LayerParameters, Map, Packed, Sites
+import numpy as np
+from numpy.typing import NDArray
+
+from spcli.engines.base import (
+    Array,
+    Engine,
+    Epilogue,
+    Frame,
+    LayerParameters,
+    Map,
+    Packed,
+    Points,
+    Sites,
+    Want,
+)
+from spcli.errors import InputError
+from spcli.grid import ScanCounts, VoxelGrid
 from spcli.program import (
     Add,
     BuildMap,
@@ -28,6 +45,8 @@ from spcli.program import (
     ToDense,
     ValueOp,
 )
+from spcli.rulebook import Rulebook, RuleCounts
+from spcli.sparse_tensor import SparseTensor
 
 
 @dataclass
@@ -202,3 +221,118 @@ def pack_parameters(
 def kept_slots(program: Program, plan: Plan, layers: Sequence[str]) -> frozenset[int]:
     """Buffers that hold a wanted layer."""
     return frozenset(plan.place[program.layers[name]][0] for name in layers)
+
+
+def check_rows(tensor: SparseTensor) -> None:
+    """A tensor must have a row of features for each site.
+
+    Raises:
+        InputError: it has not.
+    """
+    if len(tensor.features) != len(tensor.indices):
+        raise InputError(
+            f"{len(tensor.features)} rows of features cannot belong to {len(tensor.indices)} sites; give one for each"
+        )
+
+
+class EagerRunner:
+    """Carries out a program on any engine, one operation after another. `submit` computes, so one frame is in flight.
+
+    An engine with buffers to use again overrides `allocate`, `release` and `output`; one that computes while the host
+    goes on overrides `wait`, so that times are those of the work.
+    """
+
+    depth = 1
+
+    def __init__(self, engine: Engine, program: Program, parameters: Mapping[str, LayerParameters], want: Want) -> None:
+        self.engine = engine
+        self.program = program
+        self.want = want
+        self.plan = plan_buffers(program)
+        self.keep = kept_slots(program, self.plan, want.layers)
+        self.packed, self.norms = pack_parameters(engine, program, parameters) if want.values else ({}, {})
+        self._frames: dict[int, Frame] = {}
+        self._tickets = 0
+
+    def submit(self, scan: Points | SparseTensor) -> int:
+        """Computes one frame and returns its ticket."""
+        self._tickets += 1
+        self._frames[self._tickets] = self.compute(scan)
+        return self._tickets
+
+    def result(self, ticket: int) -> Frame:
+        """The frame of a ticket; each is redeemed once."""
+        return self._frames.pop(ticket)
+
+    def compute(self, scan: Points | SparseTensor) -> Frame:
+        """One frame, from its scan to host arrays."""
+        started = perf_counter()
+        sites, features, counts, grid = self._input(scan)
+        voxelized = self._now()
+        index = walk_index(self.engine, self.program, sites)
+        indexed = self._now()
+        values = self.walk(index).run(features) if self.want.values else {}
+        computed = self._now()
+        outputs = {name: self._tensor(index, values, name) for name in self.want.layers if values}
+        rulebooks, rule_counts = self._rules(index)
+        return Frame(
+            tuple(self.engine.count(site) for site in index.sites),
+            tuple(site.spatial_shape for site in index.sites),
+            outputs,
+            rulebooks,
+            rule_counts,
+            counts,
+            grid,
+            {
+                "voxelize": voxelized - started,
+                "index": indexed - voxelized,
+                "value": computed - indexed,
+                "download": perf_counter() - computed,
+            },
+        )
+
+    def walk(self, index: Index) -> Walk:
+        """The value phase of one frame."""
+        return Walk(
+            self.engine, self.program, self.plan, self.packed, self.norms, index, self.allocate, self.release, self.keep
+        )
+
+    def allocate(self, slot: int, rows: int, channels: int) -> Array:
+        """The buffer of value slot `slot`."""
+        return self.engine.empty(rows, channels)
+
+    def release(self, slot: int) -> None:
+        """Takes a buffer back that nothing will read any more."""
+
+    def output(self, array: Array) -> NDArray[np.float32]:
+        """A wanted value as host rows that the caller owns."""
+        return self.engine.download(array)
+
+    def wait(self) -> None:
+        """Waits until what was started is done."""
+
+    def _now(self) -> float:
+        self.wait()
+        return perf_counter()
+
+    def _input(self, scan: Points | SparseTensor) -> tuple[Sites, Array, ScanCounts | None, VoxelGrid | None]:
+        if isinstance(scan, SparseTensor):
+            check_rows(scan)
+            sites = self.engine.sites(scan.indices, scan.spatial_shape, scan.batch_size)
+            return sites, self.engine.upload(scan.features), None, None
+        assert self.program.voxelize is not None
+        voxels = self.engine.voxelize(scan, self.program.voxelize)
+        return voxels.sites, voxels.features, voxels.counts, voxels.grid
+
+    def _tensor(self, index: Index, values: Mapping[int, Array], name: str) -> SparseTensor:
+        slot = self.program.layers[name]
+        sites = index.sites[self.program.values[slot].sites]
+        features = self.output(values[slot])
+        return SparseTensor(features, self.engine.indices(sites), sites.spatial_shape, sites.batch_size)
+
+    def _rules(self, index: Index) -> tuple[dict[str, Rulebook], dict[str, RuleCounts]]:
+        engine, want, keys = self.engine, self.want, self.program.keys
+        by_map = {keyed.map: index.maps[keyed.map] for keyed in keys}
+        books = {slot: engine.rulebook(source) for slot, source in by_map.items()} if want.rulebooks else {}
+        counts = {slot: engine.rule_counts(source, want.counts) for slot, source in by_map.items()}
+        return {k.key: books[k.map] for k in keys if want.rulebooks}, {k.key: counts[k.map] for k in keys}

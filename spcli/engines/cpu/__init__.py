@@ -27,7 +27,7 @@ class CpuEngine:
 
     name = "cpu"
     dtype = "float32"
-    dtypes = ("float32",)
+    dtypes: tuple[str, ...] = ("float32",)
 
     def with_dtype(self, dtype: str) -> Engine:
         """Itself: there is one dtype."""

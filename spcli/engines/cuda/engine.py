@@ -26,7 +26,7 @@ class CudaEngine:
     """Operations on device tensors. `room` decides how much is allocated for what only the device can count."""
 
     name = "cuda"
-    dtypes = tuple(STORAGE)
+    dtypes: tuple[str, ...] = tuple(STORAGE)
 
     def __init__(self, dtype: str = "float32", room: Room | None = None) -> None:
         self.dtype = dtype

@@ -26,7 +26,8 @@ _observers: list[Observer] = []
 class Recording:
     """Device work in the order in which it was started, on fixed buffers."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: bool = True) -> None:
+        self.run = run
         self.steps: list[Step] = []
 
     def replay(self) -> None:
@@ -57,9 +58,9 @@ def call(function: Callable[..., object], *arguments: Any, **options: Any) -> No
 
 
 @contextmanager
-def recorded() -> Iterator[Recording]:
-    """Records what is started inside, which is carried out as well."""
-    recording = Recording()
+def recorded(run: bool = True) -> Iterator[Recording]:
+    """Records what is started inside. It is carried out as well unless `run` is False, as in the capture of a graph."""
+    recording = Recording(run)
     _recordings.append(recording)
     try:
         yield recording
@@ -80,4 +81,5 @@ def observed(observer: Observer) -> Iterator[None]:
 def _start(step: Step) -> None:
     for recording in _recordings:
         recording.steps.append(step)
-    step()
+    if all(recording.run for recording in _recordings):
+        step()
