@@ -187,3 +187,29 @@ class Program(Struct, frozen=True):
     output: str
     keys: tuple[KeyedMap, ...]
     voxelize: VoxelSpec | None = None
+
+
+def map_ends(program: Program) -> dict[int, tuple[int, int]]:
+    """Map slot to the sites slots of its inputs and outputs."""
+    ends: dict[int, tuple[int, int]] = {}
+    for op in program.index_ops:
+        if isinstance(op, BuildMap):
+            ends[op.map] = (op.sites, op.outputs)
+        elif isinstance(op, InvertMap):
+            ends[op.map] = ends[op.source][::-1]
+    return ends
+
+
+def site_shapes(program: Program, spatial_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The shape of every sites slot where the input's sites lie in `spatial_shape`."""
+    shapes: list[tuple[int, ...]] = [spatial_shape] * program.sites
+    for op in program.index_ops:
+        if isinstance(op, BuildMap) and not op.geometry.keeps_sites:
+            shapes[op.outputs] = op.geometry.out_spatial_shape(shapes[op.sites])
+        elif isinstance(op, BuildMap):
+            shapes[op.outputs] = shapes[op.sites]
+        elif isinstance(op, FlattenSites):
+            shapes[op.outputs] = shapes[op.sites][1:]
+        elif isinstance(op, GlobalSites):
+            shapes[op.outputs] = ()
+    return tuple(shapes)

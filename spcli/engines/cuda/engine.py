@@ -144,8 +144,6 @@ class CudaEngine:
         self, program: Program, parameters: Mapping[str, LayerParameters], want: Want, graph: bool = True
     ) -> Runner:
         """A program made ready; a frame is one CUDA graph unless `graph` is False."""
-        from spcli.engines.cuda.graph import CudaRunner, EagerRunner
+        from spcli.engines.cuda.graph import CudaRunner, StepRunner
 
-        if graph:
-            return CudaRunner(self, program, parameters, want)
-        return EagerRunner(self, program, parameters, want)
+        return (CudaRunner if graph else StepRunner)(self, program, parameters, want)

@@ -1,0 +1,92 @@
+"""A frame's device work made into something that can be played again: a CUDA graph, or a recording in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from time import perf_counter
+from typing import Protocol, TypeVar
+
+import torch
+
+from spcli.engines.cuda.launch import INTERPRETED, call, recorded
+
+Made = TypeVar("Made")
+
+
+class Replay(Protocol):
+    """Device work on fixed buffers."""
+
+    def replay(self) -> None:
+        """Starts it all again on the current stream."""
+
+
+class Clock:
+    """Moments on the device, marked inside a frame and read after it."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._events = [] if INTERPRETED else [torch.cuda.Event(enable_timing=True, external=True) for _ in names]
+        self._moments = [0.0] * len(names)
+
+    def mark(self, name: str) -> None:
+        """The end of phase `name`; part of what is captured."""
+        number = self._names.index(name)
+        if INTERPRETED:
+            call(self._now, number)
+        else:
+            self._events[number].record()
+
+    def seconds(self) -> dict[str, float]:
+        """Seconds from each mark to the next, under the later one's name; all marks must have passed."""
+        pairs = range(1, len(self._names))
+        if INTERPRETED:
+            return {self._names[n]: self._moments[n] - self._moments[n - 1] for n in pairs}
+        return {self._names[n]: self._events[n - 1].elapsed_time(self._events[n]) / 1000 for n in pairs}
+
+    def _now(self, number: int) -> None:
+        self._moments[number] = perf_counter()
+
+
+class Stream:
+    """A queue of device work; on host tensors, where work is done at once, nothing."""
+
+    def __init__(self) -> None:
+        self._stream = None if INTERPRETED else torch.cuda.Stream()
+
+    def __enter__(self) -> Stream:
+        self._entered: AbstractContextManager[object] = (
+            nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+        )
+        self._entered.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._entered.__exit__(None, None, None)
+
+    def wait(self) -> None:
+        """Waits until everything in the queue is done."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def capture(self, work: Callable[[], Made]) -> tuple[Replay, Made]:
+        """What `work` starts, to be played again, and what it returned. Nothing is carried out yet.
+
+        `work` runs once before, outside the capture, because compiling and loading a kernel inside one fails.
+        """
+        if INTERPRETED:
+            with recorded(run=False) as recording:
+                made = work()
+            return recording, made
+        with self:
+            work()
+            self.wait()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            made = work()
+        return graph, made
+
+
+def host_buffer(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Host memory that the device reads and writes while the host goes on."""
+    return torch.empty(shape, dtype=dtype, pin_memory=not INTERPRETED)

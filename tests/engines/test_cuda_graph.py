@@ -1,0 +1,257 @@
+"""The CUDA runner's replay: without a device the launches are recorded once and played again on the same buffers.
+
+Each frame must have the bits that a fresh runner gives step by step, whatever went through the buffers before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contract import scene
+from programs import ProgramBuilder
+from spcli.engines import load_engine
+from spcli.engines.base import Frame, Points, Want
+from spcli.errors import ConfigError, DeviceError
+from spcli.geometry import regular_geometry, submanifold_geometry
+from spcli.grid import VoxelSpec
+from spcli.program import Program
+from spcli.sparse_tensor import SparseTensor
+from strategies import real_features
+
+CUBE3 = submanifold_geometry((3, 3, 3), (1, 1, 1))
+DOWN3 = regular_geometry((3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1))
+DOWN2 = regular_geometry((2, 2, 2), (2, 2, 2), (0, 0, 0), (1, 1, 1))
+TALL = regular_geometry((3, 1, 1), (2, 1, 1), (0, 0, 0), (1, 1, 1))
+FIXED = VoxelSpec((0.2, 0.2, 0.2), (0, 0, 0, 6.4, 6.4, 2.0), max_points=3, spatial_shape_extra=(1, 0, 0))
+FREE = VoxelSpec((0.2, 0.2, 0.2))
+
+
+@pytest.fixture(scope="module")
+def cuda() -> Any:
+    try:
+        return load_engine("cuda")
+    except DeviceError as reason:
+        pytest.skip(f"engine cuda: {reason}")
+
+
+def small_net(shape: tuple[int, ...] = (11, 32, 32), strided: Any = DOWN3) -> ProgramBuilder:
+    """Down, up again beside a skip, and down in z: every kind of map, a concatenation and a residual."""
+    builder = ProgramBuilder([shape], 4)
+    same = builder.build_map(0, CUBE3)
+    stem = builder.convolve(same, 0, 16)
+    down = builder.build_map(0, strided)
+    deep = builder.convolve(down, stem, 16)
+    up = builder.convolve(builder.invert_map(down), deep, 16)
+    joined = builder.concat(up, stem)
+    last = builder.convolve(same, joined, 16, add=stem)
+    builder.convolve(builder.build_map(0, TALL), last, 8)
+    return builder
+
+
+def dense_net(shape: tuple[int, ...]) -> ProgramBuilder:
+    builder = ProgramBuilder([shape], 4)
+    builder.to_dense(builder.convolve(builder.build_map(0, DOWN2), 0, 3))
+    return builder
+
+
+def everything(builder: ProgramBuilder) -> Want:
+    return Want(layers=tuple(builder.layers), rulebooks=True)
+
+
+def tensor(seed: int, sites: int, shape: tuple[int, ...] = (11, 32, 32)) -> SparseTensor:
+    base = scene(seed, sites, shape)
+    return SparseTensor(real_features(seed, len(base.indices), 4), base.indices, base.spatial_shape)
+
+
+def cloud(seed: int, count: int, reach: float = 6.0) -> Points:
+    values = np.random.default_rng(seed).uniform(0, 1, (count, 4)) * np.array([reach, reach, 1.8, 1.0])
+    return Points(values.astype(np.float32), (0, 1, 2), (0, 1, 2, 3))
+
+
+def with_points(builder: ProgramBuilder, spec: VoxelSpec) -> Program:
+    import msgspec
+
+    program: Program = msgspec.structs.replace(builder.program(), voxelize=spec)
+    return program
+
+
+def assert_same_frame(frame: Frame, expected: Frame) -> None:
+    assert frame.sites == expected.sites and frame.shapes == expected.shapes
+    assert frame.counts == expected.counts and frame.scan == expected.scan
+    assert list(frame.outputs) == list(expected.outputs)
+    for name, output in expected.outputs.items():
+        np.testing.assert_array_equal(frame.outputs[name].indices, output.indices)
+        assert frame.outputs[name].features.tobytes() == output.features.tobytes(), name
+        assert frame.outputs[name].features.shape == output.features.shape
+        assert frame.outputs[name].spatial_shape == output.spatial_shape
+    for key, rulebook in expected.rulebooks.items():
+        for field, value in vars(rulebook).items():
+            np.testing.assert_array_equal(getattr(frame.rulebooks[key], field), value, f"{key}: {field}")
+
+
+class Rehearsal:
+    """Frames through one runner, each compared with a fresh one that goes step by step; captures are counted."""
+
+    def __init__(self, engine: Any, program: Program, builder: ProgramBuilder, monkeypatch: Any) -> None:
+        from spcli.engines.cuda import graph
+
+        self.captures = 0
+        make = graph.Lane
+
+        def counted(*arguments: Any) -> Any:
+            self.captures += 1
+            return make(*arguments)
+
+        monkeypatch.setattr(graph, "Lane", counted)
+        self._engine, self._program, self._builder = engine, program, builder
+        self.runner = engine.compile(program, builder.parameters, everything(builder))
+
+    def step_by_step(self, scan: Any) -> Frame:
+        runner = self._engine.compile(self._program, self._builder.parameters, everything(self._builder), graph=False)
+        frame: Frame = runner.result(runner.submit(scan))
+        return frame
+
+    def __call__(self, scan: Any) -> None:
+        assert_same_frame(self.runner.result(self.runner.submit(scan)), self.step_by_step(scan))
+
+
+def test_a_smaller_an_empty_and_the_first_frame_again(cuda: Any, monkeypatch: Any) -> None:
+    builder = small_net()
+    rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
+    for seed, sites in ((30, 600), (30, 600), (31, 150), (32, 0), (30, 600), (33, 1)):
+        rehearse(tensor(seed, sites))
+    assert rehearse.captures == 1
+
+
+def test_frames_that_outgrow_their_buffers_are_repeated_with_more_room(cuda: Any, monkeypatch: Any) -> None:
+    builder = small_net()
+    rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
+    for seed, sites in ((30, 40), (31, 45), (32, 1500), (30, 40)):
+        rehearse(tensor(seed, sites))
+    assert rehearse.captures == 2 or rehearse.captures == 3
+
+
+def test_as_many_input_sites_with_more_outputs_overflow_inside_the_frame(cuda: Any, monkeypatch: Any) -> None:
+    """The input fits; only the device can know that the scattered sites have more strided outputs."""
+    builder = small_net()
+    rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
+    packed = np.argwhere(np.ones((1, 5, 8, 8))).astype(np.int32)
+    apart = packed * np.array([1, 2, 4, 4], np.int32)
+    for indices in (packed, packed, apart, packed):
+        rehearse(SparseTensor(real_features(1, len(indices), 4), indices, (11, 32, 32)))
+    assert rehearse.captures == 2
+
+
+def test_scans_of_points_in_a_fixed_range(cuda: Any, monkeypatch: Any) -> None:
+    builder = small_net()
+    rehearse = Rehearsal(cuda, with_points(builder, FIXED), builder, monkeypatch)
+    for seed, count, reach in ((1, 900, 6.0), (2, 950, 6.0), (3, 200, 6.0), (4, 0, 6.0), (5, 900, 60.0), (1, 900, 6.0)):
+        rehearse(cloud(seed, count, reach))
+    assert rehearse.captures == 1
+
+
+def test_scans_whose_points_decide_the_range_share_a_capture(cuda: Any, monkeypatch: Any) -> None:
+    builder = small_net((9, 30, 30))
+    rehearse = Rehearsal(cuda, with_points(builder, FREE), builder, monkeypatch)
+    for seed, count, reach in ((1, 600, 6.0), (2, 600, 6.0), (3, 500, 3.0), (4, 600, 20.0), (1, 600, 6.0)):
+        rehearse(cloud(seed, count, reach))
+    assert rehearse.captures == 1
+
+
+def test_a_shape_that_leaves_no_output_is_refused_also_in_a_later_frame(cuda: Any) -> None:
+    builder = small_net((9, 30, 30), regular_geometry((3, 3, 3), (2, 2, 2), (0, 0, 0), (1, 1, 1)))
+    runner = cuda.compile(with_points(builder, FREE), builder.parameters, everything(builder))
+    for seed in (1, 2):
+        runner.result(runner.submit(cloud(seed, 300)))
+    flat = cloud(3, 300)
+    flat.values[:, 2] = 0.1
+    with pytest.raises(ConfigError, match="kernel_size"):
+        runner.result(runner.submit(flat))
+    runner.result(runner.submit(cloud(1, 300)))
+
+
+def test_what_is_sized_by_the_shape_is_captured_for_every_shape(cuda: Any, monkeypatch: Any) -> None:
+    builder = dense_net((9, 30, 30))
+    rehearse = Rehearsal(cuda, with_points(builder, FREE), builder, monkeypatch)
+    for seed, reach in ((1, 6.0), (1, 6.0), (2, 3.0), (2, 3.0), (1, 6.0)):
+        rehearse(cloud(seed, 300, reach))
+
+
+def test_nothing_is_left_over_from_the_frame_before(cuda: Any) -> None:
+    """Whatever differs between two frames' buffers is poisoned; the next replay must not notice."""
+    from spcli.engines.cuda.launch import INTERPRETED
+
+    if not INTERPRETED:
+        pytest.skip("a graph's buffers cannot be listed; the recording that stands for it without a device can")
+    builder = small_net()
+    runner = cuda.compile(builder.program(), builder.parameters, everything(builder))
+    first, second = tensor(30, 400), tensor(31, 330)
+    frames = [runner.result(runner.submit(scan)) for scan in (first, first)]
+    lane = runner._slots[0].lane
+    buffers = recorded_tensors(lane._replay)
+    before = [buffer.clone() for buffer in buffers]
+    runner.result(runner.submit(second))
+    changed = [buffer for buffer, old in zip(buffers, before, strict=True) if not same_bits(buffer, old)]
+    assert len(changed) > 10
+    for buffer in changed:
+        buffer.fill_(float("nan") if buffer.dtype.is_floating_point else 0x5EADBEEF % 127)
+    assert_same_frame(runner.result(runner.submit(first)), frames[0])
+
+
+def recorded_tensors(recording: Any) -> list[Any]:
+    """Every tensor that a recording's steps were given."""
+    import torch
+
+    found: dict[tuple[int, int], Any] = {}
+    for step in recording.steps:
+        owner = getattr(step.func, "__self__", None)
+        for value in (*step.args, *step.keywords.values(), owner):
+            for each in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(each, torch.Tensor):
+                    found[(each.data_ptr(), each.numel())] = each
+    return list(found.values())
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    import torch
+
+    return torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8))
+
+
+@pytest.mark.parametrize("dtype", ["tf32", "float16", "bfloat16"])
+def test_every_dtype_replays(cuda: Any, dtype: str, monkeypatch: Any) -> None:
+    builder = small_net()
+    rehearse = Rehearsal(cuda.with_dtype(dtype), builder.program(), builder, monkeypatch)
+    for seed, sites in ((30, 200), (31, 150), (30, 200)):
+        rehearse(tensor(seed, sites))
+
+
+def test_frames_in_flight_come_back_in_any_order(cuda: Any, monkeypatch: Any) -> None:
+    builder = small_net()
+    rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
+    scans = [tensor(seed, 100 + 20 * seed) for seed in range(1, 6)]
+    rehearse(scans[0])
+    tickets = [rehearse.runner.submit(scan) for scan in scans]
+    assert len(tickets) > rehearse.runner.depth
+    for scan, ticket in reversed(list(zip(scans, tickets, strict=True))):
+        assert_same_frame(rehearse.runner.result(ticket), rehearse.step_by_step(scan))
+
+
+def test_phases_are_timed(cuda: Any) -> None:
+    builder = small_net()
+    runner = cuda.compile(builder.program(), builder.parameters, everything(builder))
+    for scan in (tensor(30, 50), tensor(30, 50)):
+        frame = runner.result(runner.submit(scan))
+        assert set(frame.time_s) == {"voxelize", "index", "value", "download"}
+        assert all(seconds >= 0 for seconds in frame.time_s.values()) and sum(frame.time_s.values()) > 0
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 1000, 12345, 2**20 + 1])
+def test_capacities_have_slack_and_few_sizes(length: int) -> None:
+    from spcli.engines.cuda.graph import bucket
+
+    assert length * 1.09 <= bucket(length) <= max(64, length * 1.42)
+    assert bucket(bucket(length)) >= bucket(length)
