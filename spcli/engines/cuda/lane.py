@@ -103,7 +103,7 @@ class Lane:
         report, program = self._taken.report, self._work.program
         shapes = site_shapes(program, scan.spatial_shape)
         sites = tuple(int(count) for count in numbers[report.sites])
-        counts = None if scan.grid is None else scan_counts(numbers[report.tally], scan.rows, sites[0])
+        counts = None if scan.grid is None else scan_counts(numbers[report.tally], scan.rows)
         tensors = {}
         for name, (features, indices) in outputs.items():
             value = program.values[program.layers[name]]
@@ -157,9 +157,7 @@ class Lane:
             places.append(slice(start, start + len(each.pairs) + 1))
             start = places[-1].stop
         if tally is not None:
-            narrow = empty(len(tally), torch.int32)
-            call(narrow.copy_, tally)
-            parts.append(narrow)
+            parts.append(tally)
         where = Report(lists, sites, tuple(places), slice(start, None))
         numbers = empty(sum(len(part) for part in parts), torch.int32)
         if parts:
