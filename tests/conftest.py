@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from spcli.engines.driver import ask_driver
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+# Triton reads this when it is imported, and when a kernel is defined: its interpreter stands in for a GPU.
+if not ask_driver().devices:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# One example costs the interpreter as much as a few hundred cost compiled code.
+INTERPRETED_SHARE = 12
 
 # Derandomized: the same examples on every machine and run; `strategies.examples` says how to look for new ones.
 settings.register_profile(
@@ -47,3 +58,24 @@ def engine(request: pytest.FixtureRequest) -> Any:
         return load_engine(request.param)
     except DeviceError as reason:
         pytest.skip(f"engine {request.param}: {reason}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Gives an interpreted engine a share of a test's hypothesis examples; every other engine gets all of them."""
+    call = getattr(item, "callspec", None)
+    usual = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
+    if usual is None or call is None or not is_interpreted(call.params.get("engine")):
+        return (yield)
+    # settings() refuses to decorate a test twice, and all engines share one test function.
+    fewer = max(usual.max_examples // INTERPRETED_SHARE, 3)
+    item.obj._hypothesis_internal_use_settings = settings(usual, max_examples=fewer)
+    try:
+        return (yield)
+    finally:
+        item.obj._hypothesis_internal_use_settings = usual
+
+
+def is_interpreted(engine: str | None) -> bool:
+    """Whether the engine's kernels are carried out one tensor operation after another by Python."""
+    return engine == "cuda" and os.environ.get("TRITON_INTERPRET") == "1"

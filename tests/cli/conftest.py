@@ -72,9 +72,9 @@ def spcli(capfdbinary, monkeypatch) -> Call:
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    """A process's environment: this checkout first, no settings of the user's."""
+    """A process's environment: this checkout first, no settings of the user's, and a device only if there is one."""
     root = str(Path(__file__).resolve().parents[2])
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SPCLI_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPCLI_", "TRITON_INTERPRET"))}
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH", "")]))}
 
 
