@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from spcli.engines.checks import indices_of, out_shape_of, three, wrong_row
 from spcli.engines.cpu.library import Handle, address, library
-from spcli.errors import ConfigError, InputError, Problem
 from spcli.geometry import ConvGeometry
 from spcli.rulebook import Rulebook, RuleCounts
 
@@ -64,30 +64,14 @@ def make_sites(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch
     Raises:
         InputError: they are of another shape, or a row lies outside the shape or batch or does not rise.
     """
-    ndim = len(spatial_shape)
-    indices = np.ascontiguousarray(indices, np.int32)
-    if not ndim:
-        raise InputError("the tensor has no grid, only one row a scan, as after a global pooling; give one with sites")
-    if ndim not in (2, 3) or indices.ndim != 2 or indices.shape[1] != 1 + ndim:
-        raise InputError(f"indices have shape {list(indices.shape)}; those of {ndim} axes are [N, 1 + 2] or [N, 1 + 3]")
-    shape, wrong = np.array(_three(spatial_shape, 1), np.int64), np.zeros(1, np.int64)
+    indices, ndim = indices_of(indices, spatial_shape), len(spatial_shape)
+    shape, wrong = np.array(three(spatial_shape, 1), np.int64), np.zeros(1, np.int64)
     pointer = library().spcli_sites_new(
         address(indices), len(indices), ndim, address(shape), batch_size, address(wrong)
     )
     if wrong[0] >= 0:
-        raise InputError(_wrong_row(indices, int(wrong[0]), spatial_shape, batch_size))
+        raise wrong_row(indices, int(wrong[0]), spatial_shape, batch_size)
     return own_sites(pointer, spatial_shape, batch_size)
-
-
-def _wrong_row(indices: NDArray[np.int32], row: int, spatial_shape: tuple[int, ...], batch_size: int) -> str:
-    """What is wrong with the first row that cannot be a site."""
-    site = indices[row].tolist()
-    if any(not 0 <= place < size for place, size in zip(site, (batch_size, *spatial_shape), strict=True)):
-        where = f"outside batch_size {batch_size} and spatial_shape {list(spatial_shape)}"
-        return f"row {row} is at {site}, {where}; correct the indices or the shape"
-    if site == indices[row - 1].tolist():
-        return f"row {row} repeats the site {site}; a sparse tensor holds each site once"
-    return f"row {row} at {site} comes after {indices[row - 1].tolist()}; sort the rows by (batch, z, y, x)"
 
 
 def flatten(sites: CpuSites) -> CpuSites:
@@ -120,28 +104,18 @@ def build(sites: CpuSites, geometry: ConvGeometry) -> CpuMap:
     Raises:
         ConfigError: the output shape has an axis of 0 or less.
     """
-    out_shape = geometry.out_spatial_shape(sites.spatial_shape)
-    if min(out_shape) <= 0:
-        message = f"an input of shape {list(sites.spatial_shape)} leaves an output of shape {list(out_shape)}"
-        raise ConfigError(
-            [
-                Problem(
-                    f"{message}: kernel_size {list(geometry.kernel_size)} does not fit; "
-                    "use fewer strides, more padding or a larger spatial_shape_extra"
-                )
-            ]
-        )
+    out_shape = out_shape_of(sites.spatial_shape, geometry)
     sizes = np.array(
         [
-            *_three(geometry.kernel_size, 1),
-            *_three(geometry.stride, 1),
-            *_three(geometry.padding, 0),
-            *_three(geometry.dilation, 1),
+            *three(geometry.kernel_size, 1),
+            *three(geometry.stride, 1),
+            *three(geometry.padding, 0),
+            *three(geometry.dilation, 1),
         ],
         np.int32,
     )
     assert sites.handle is not None
-    shape = np.array(_three(out_shape, 1), np.int64)
+    shape = np.array(three(out_shape, 1), np.int64)
     pointer = library().spcli_map_build(
         sites.handle.pointer, address(sizes), geometry.keeps_sites, geometry.transposed, address(shape)
     )
@@ -196,8 +170,3 @@ def _pairs(source: CpuMap) -> NDArray[np.int64]:
     pairs = np.empty(source.geometry.volume, np.int64)
     library().spcli_map_counts(source.handle.pointer, address(pairs))
     return pairs
-
-
-def _three(sizes: tuple[int, ...], fill: int) -> tuple[int, ...]:
-    """Sizes of three axes; a 2-D grid is one plane of a 3-D grid."""
-    return (fill,) * (3 - len(sizes)) + sizes

@@ -1,14 +1,54 @@
-"""Active sites on the device."""
+"""Active sites on the device, and the index that finds a site's row."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 
 import numpy as np
+import torch
+import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spcli.engines.cuda.arrays import download
+from spcli.engines.checks import first_wrong_row, indices_of, three, wrong_row
+from spcli.engines.cuda.arrays import download, empty, upload
+from spcli.engines.cuda.blocks import scaled
+from spcli.engines.cuda.kernels import sites as kernels
+from spcli.engines.cuda.launch import call, launch
+
+BITMAP_BYTES = 256 << 20  # a larger bitmap would take longer to clear than keys take to search
+NARROW_CELLS = 1 << 62  # more cells than this, and a cell's number in raster order could overflow an int64
+_LONGEST_LINE = 1 << 30  # bitmap kernels count in int32; strides and paddings must not carry them out of it
+_LANES, _SCALED_LANES = 512, 16384  # of a program; an interpreter pays by operation, not by lane
+
+
+@dataclass(frozen=True)
+class Bitmap:
+    """One bit a cell, and the row of each word's first site.
+
+    Attributes:
+        words: int64 `[W]`, along x, as `kernels/sites.py` numbers them.
+        base: int32 `[W]`, defined where the word is not 0.
+    """
+
+    words: Tensor
+    base: Tensor
+
+
+@dataclass(frozen=True)
+class SortedKeys:
+    """Cell numbers in row order; rows from the total on are undefined.
+
+    Attributes:
+        high, low: int64 `[capacity or more]`; where one int64 holds the cell number it is `low`, and `high` is `low`.
+        wide: whether both halves are needed.
+    """
+
+    high: Tensor
+    low: Tensor
+    wide: bool
 
 
 @dataclass(frozen=True)
@@ -23,6 +63,9 @@ class CudaSites:
         total: int32 `[1]`, number of active sites, never above the capacity.
         shape: int32 `[3]`, z, y, x on the device; a plane has z = 1.
         grows: whether frames of one graph may bring other shapes, so that nothing may be sized by the shape.
+        most_cells: for sites that grow, a number of cells, batch included, that no frame of the graph passes; None
+            for no such promise, which makes keys twice as wide.
+        made: the index where the sites were made together with it.
     """
 
     spatial_shape: tuple[int, ...]
@@ -31,6 +74,8 @@ class CudaSites:
     total: Tensor
     shape: Tensor
     grows: bool = False
+    most_cells: int | None = None
+    made: Bitmap | SortedKeys | None = None
 
     @property
     def capacity(self) -> int:
@@ -42,6 +87,14 @@ class CudaSites:
         """Spatial axes, D."""
         return len(self.spatial_shape)
 
+    @cached_property
+    def index(self) -> Bitmap | SortedKeys:
+        """What finds a site's row; where it was not made with the sites, the first to ask has it built."""
+        if self.made is not None:
+            return self.made
+        words = bitmap_words(self)
+        return sorted_keys(self) if words is None else filled_bitmap(self, words)
+
     def count(self) -> int:
         """Number of active sites; synchronises."""
         return int(self.total.item())
@@ -49,3 +102,79 @@ class CudaSites:
     def host_indices(self) -> NDArray[np.int32]:
         """int32 `[N, 1 + D]`, newly written; synchronises."""
         return download(self.indices, self.count())
+
+
+def make_sites(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> CudaSites:
+    """Sites from canonical indices int32 `[N, 1 + D]` on the host.
+
+    Raises:
+        InputError: they are of another shape, or a row lies outside the shape or batch or does not rise.
+    """
+    indices = indices_of(indices, spatial_shape)
+    row = first_wrong_row(indices, spatial_shape, batch_size)
+    if row is not None:
+        raise wrong_row(indices, row, spatial_shape, batch_size)
+    total = upload(np.array([len(indices)], np.int32))
+    shape = upload(np.array(three(spatial_shape, 1), np.int32))
+    return CudaSites(spatial_shape, batch_size, upload(indices), total, shape)
+
+
+def bitmap_words(sites: CudaSites) -> int | None:
+    """Words of a bitmap over the sites' grid; None where it would be too large, or grow."""
+    z, y, x = three(sites.spatial_shape, 1)
+    words = sites.batch_size * z * y * -(-x // 64)
+    fits = words * 8 <= BITMAP_BYTES and max(z, y, x) <= _LONGEST_LINE
+    return words if fits and not sites.grows else None
+
+
+def cells_of(sites: CudaSites) -> int | None:
+    """A number of cells, batch included, that the grid never passes; None where it may grow without limit."""
+    return sites.most_cells if sites.grows else sites.batch_size * prod(sites.spatial_shape)
+
+
+def is_wide(cells: int | None) -> bool:
+    """Whether keys over a grid of at most so many cells need two halves."""
+    return cells is None or cells > NARROW_CELLS
+
+
+def filled_bitmap(sites: CudaSites, words: int) -> Bitmap:
+    """The bitmap of sites."""
+    bitmap = Bitmap(empty(words, torch.int64), empty(words, torch.int32))
+    call(bitmap.words.zero_)
+    block = block_of(1)
+    launch(
+        kernels.fill_bitmap,
+        (triton.cdiv(sites.capacity, block["ROWS"]),),
+        *(sites.indices, sites.total, sites.shape, bitmap.words, bitmap.base),
+        NDIM=sites.ndim,
+        **block,
+    )
+    return bitmap
+
+
+def sorted_keys(sites: CudaSites) -> SortedKeys:
+    """The keys of sites, which their order has sorted already."""
+    keys = empty_keys(sites.capacity, is_wide(cells_of(sites)))
+    block = block_of(1)
+    launch(
+        kernels.write_keys,
+        (triton.cdiv(sites.capacity, block["ROWS"]),),
+        *(sites.indices, sites.total, sites.shape, keys.high, keys.low),
+        NDIM=sites.ndim,
+        WIDE=keys.wide,
+        **block,
+    )
+    return keys
+
+
+def empty_keys(count: int, wide: bool) -> SortedKeys:
+    """Room for so many keys."""
+    low = empty(max(count, 1), torch.int64)
+    return SortedKeys(empty(max(count, 1), torch.int64) if wide else low, low, wide)
+
+
+def block_of(columns: int) -> dict[str, int]:
+    """ROWS, and the warps, of a program that looks at `columns` (a power of two) things for each row."""
+    lanes = _SCALED_LANES if scaled() else _LANES
+    rows = max(lanes // columns, 16)
+    return {"ROWS": rows, "num_warps": min(max(rows * columns // 128, 4), 32)}

@@ -1,0 +1,65 @@
+"""What every engine refuses before it reads memory by a caller's numbers, in the same words."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spcli.errors import ConfigError, InputError, Problem
+from spcli.geometry import ConvGeometry
+
+
+def indices_of(indices: NDArray[np.int32], spatial_shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """The indices as a C-contiguous int32 `[N, 1 + D]`.
+
+    Raises:
+        InputError: there is no grid, or they are of another shape.
+    """
+    ndim = len(spatial_shape)
+    if not ndim:
+        raise InputError("the tensor has no grid, only one row a scan, as after a global pooling; give one with sites")
+    if ndim not in (2, 3) or indices.ndim != 2 or indices.shape[1] != 1 + ndim:
+        raise InputError(f"indices have shape {list(indices.shape)}; those of {ndim} axes are [N, 1 + 2] or [N, 1 + 3]")
+    return np.ascontiguousarray(indices, np.int32)
+
+
+def first_wrong_row(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> int | None:
+    """The first row that lies outside the shape or batch, or does not come after the row before it."""
+    outside = (indices < 0) | (indices >= np.array((batch_size, *spatial_shape), np.int64))
+    wrong: NDArray[np.bool_] = np.any(outside, axis=1)
+    steps = np.diff(indices.astype(np.int64), axis=0)
+    leading = np.take_along_axis(steps, (steps != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
+    wrong[1:] |= leading <= 0
+    return int(wrong.argmax()) if wrong.any() else None
+
+
+def wrong_row(indices: NDArray[np.int32], row: int, spatial_shape: tuple[int, ...], batch_size: int) -> InputError:
+    """What is wrong with the first row that cannot be a site."""
+    site = indices[row].tolist()
+    if any(not 0 <= place < size for place, size in zip(site, (batch_size, *spatial_shape), strict=True)):
+        where = f"outside batch_size {batch_size} and spatial_shape {list(spatial_shape)}"
+        return InputError(f"row {row} is at {site}, {where}; correct the indices or the shape")
+    if site == indices[row - 1].tolist():
+        return InputError(f"row {row} repeats the site {site}; a sparse tensor holds each site once")
+    before = indices[row - 1].tolist()
+    return InputError(f"row {row} at {site} comes after {before}; sort the rows by (batch, z, y, x)")
+
+
+def out_shape_of(spatial_shape: tuple[int, ...], geometry: ConvGeometry) -> tuple[int, ...]:
+    """Shape of the outputs of a convolution or pooling.
+
+    Raises:
+        ConfigError: it has an axis of 0 or less.
+    """
+    out_shape = geometry.out_spatial_shape(spatial_shape)
+    if min(out_shape) > 0:
+        return out_shape
+    message = f"an input of shape {list(spatial_shape)} leaves an output of shape {list(out_shape)}"
+    remedy = "use fewer strides, more padding or a larger spatial_shape_extra"
+    raise ConfigError([Problem(f"{message}: kernel_size {list(geometry.kernel_size)} does not fit; {remedy}")])
+
+
+def three(sizes: tuple[int, ...], fill: int) -> tuple[int, int, int]:
+    """Sizes of three axes; a 2-D grid is one plane of a 3-D grid."""
+    z, y, x = (fill,) * (3 - len(sizes)) + sizes
+    return z, y, x
