@@ -1,0 +1,121 @@
+"""Block shapes: one fixed table by number format, channels and architecture; nothing is tuned at run time.
+
+Block shapes decide the order of sums, so a table that is fixed gives the same bits in every run. Under the interpreter
+a step costs the same whatever its size: there blocks are larger, and only tests that ask for it see the true ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from spcli.engines.cuda.launch import INTERPRETED
+
+# Architectures whose programs may use more than 99 KB of shared memory.
+ROOMY = (80, 90, 100)
+NARROW = 16
+# Bits of the key that row orders are sorted by; a larger kernel's rows stay in their order.
+ORDERED_TAPS = 50
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How a convolution is cut.
+
+    Attributes:
+        rows, columns: outputs of one program.
+        depth: input channels of one tap in one dot.
+        taps: taps in one dot; more than 1 only where depth is all there are.
+        warps, stages: of the launch.
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    taps: int
+    warps: int
+    stages: int
+
+
+# By number format ("half" is float16 and bfloat16): output channels up to, then rows, columns, warps.
+_SHAPES = {
+    "half": ((16, (64, 16, 2)), (32, (128, 32, 4)), (64, (128, 64, 8)), (None, (128, 128, 8))),
+    "tf32": ((16, (64, 16, 2)), (32, (64, 32, 4)), (64, (64, 64, 4)), (None, (64, 128, 8))),
+    "float32": ((16, (64, 16, 4)), (32, (64, 32, 8)), (None, (64, 64, 8))),
+}
+
+_true_shapes = not INTERPRETED
+_architecture: int | None = None
+
+
+@contextmanager
+def true_shapes(architecture: int) -> Iterator[None]:
+    """Block shapes as on a device of that architecture, whatever runs them: for tests and the compile table."""
+    global _true_shapes, _architecture
+    before = _true_shapes, _architecture
+    _true_shapes, _architecture = True, architecture
+    try:
+        yield
+    finally:
+        _true_shapes, _architecture = before
+
+
+def scaled() -> bool:
+    """Whether blocks may be larger than a device could hold, because an interpreter runs them."""
+    return not _true_shapes
+
+
+def architecture() -> int:
+    """Ten times the compute capability of the current device; 90 where there is none."""
+    if _architecture is not None:
+        return _architecture
+    if INTERPRETED:
+        return 90
+    major, minor = torch.cuda.get_device_capability()
+    return 10 * int(major) + int(minor)
+
+
+def blocks_for(dtype: str, in_channels: int, out_channels: int, volume: int) -> Blocks:
+    """The table's line for a layer; `volume` is its number of taps."""
+    if scaled():
+        return _scaled(in_channels, out_channels, volume)
+    kind = {"float16": "half", "bfloat16": "half"}.get(dtype, dtype)
+    rows, columns, warps = next(shape for most, shape in _SHAPES[kind] if most is None or out_channels <= most)
+    # Five stages fetch the rows of two steps ahead of the dot, three those of one.
+    stages = 5 if architecture() in ROOMY else 3
+    if in_channels <= NARROW and volume > 1:
+        depth = max(4, _power_of_two(in_channels))
+        return Blocks(rows, columns, depth, 32 // depth, warps, stages)
+    depth = 64 if kind == "half" and _padded(in_channels, 64) == _padded(in_channels, 32) else 32
+    return Blocks(rows, columns, depth, 1, warps, stages)
+
+
+def _scaled(in_channels: int, out_channels: int, volume: int) -> Blocks:
+    depth = max(4, _power_of_two(in_channels))
+    taps = 1 if volume == 1 else min(max(1, 512 // depth), _power_of_two(volume))
+    return Blocks(512, max(16, _power_of_two(out_channels)), max(depth, 16 // taps), taps, 1, 1)
+
+
+def sorts_rows(dtype: str, volume: int, upwards: bool) -> bool:
+    """Whether a map's rows are taken in the order of the taps they have.
+
+    It costs two launches a map. Upwards, where an output's taps follow from its place alone, a block is left with the
+    taps of one place; elsewhere it pays where the products bound the time, as in exact float32.
+    """
+    return 1 < volume <= ORDERED_TAPS and (upwards or dtype == "float32")
+
+
+def window_rows() -> int:
+    """Rows that are sorted together."""
+    return 1024 if scaled() else 2048
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def _padded(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple

@@ -1,0 +1,172 @@
+"""Output-stationary implicit GEMM: one program owns a block of output rows and columns and sums over the taps it has.
+
+Nothing is added atomically and taps are summed in ascending order, so the bits are the same in every run. Strides of
+feature rows come divided by a constant (`*_UNIT`) so that the compiler knows what divides them and loads 16 bytes at
+once, without a compilation for every stride. IN_CHANNELS and OUT_CHANNELS are 0 where they fill whole blocks. Lines that load weights name `weight_ptr`: the compile table reads that.
+"""
+
+import triton
+import triton.language as tl
+
+from spcli.engines.cuda.kernels.common import activate, round_tf32
+
+_SIZES = ["x_units", "add_units", "out_units", "column_blocks"]
+
+
+@triton.jit
+def _long(row, LONG: tl.constexpr):
+    """Row numbers as int64 where an offset may pass 2^31."""
+    return row.to(tl.int64) if LONG else row
+
+
+@triton.jit
+def _multiply(a, b, sums, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
+    """`sums + a @ b.T` in float32; UPCAST is for the interpreter, which cannot multiply bfloat16."""
+    if UPCAST:
+        a = a.to(tl.float32)
+        b = b.to(tl.float32)
+    return tl.dot(a, tl.trans(b), sums, input_precision=PRECISION)
+
+
+@triton.jit
+def _finish(
+    sums, rows, live, columns, shift_ptr, add_ptr, out_ptr, add_stride, out_stride, slope,
+    ACTIVATION: tl.constexpr, TF32: tl.constexpr, OUT_CHANNELS: tl.constexpr, LONG: tl.constexpr,
+):  # fmt: skip
+    """Shift, residual and activation, then the store."""
+    sums += tl.load(shift_ptr + columns)[None, :]
+    mask = live[:, None]
+    if OUT_CHANNELS:
+        mask = mask & (columns < OUT_CHANNELS)[None, :]
+    row = _long(rows, LONG)[:, None]
+    if add_ptr is not None:
+        sums += tl.load(add_ptr + row * add_stride + columns[None, :], mask=mask, other=0.0).to(tl.float32)
+    sums = activate(sums, slope, ACTIVATION)
+    if TF32:
+        sums = round_tf32(sums)
+    tl.store(out_ptr + row * out_stride + columns[None, :], sums.to(out_ptr.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _sum_long(
+    x_ptr, table_ptr, list_ptr, weight_ptr, rows, live, count, x_stride, table_stride, tap_size,
+    sums, DEPTH: tl.constexpr, BLOCKS: tl.constexpr, IN_CHANNELS: tl.constexpr, PRECISION: tl.constexpr,
+    UPCAST: tl.constexpr, LONG: tl.constexpr,
+):  # fmt: skip
+    """Adds the taps listed, one tap and DEPTH of its channels a step."""
+    channels = tl.arange(0, DEPTH)
+    tap = tl.load(list_ptr, mask=count > 0, other=0)
+    for step in range(count * BLOCKS):
+        first, following = step % BLOCKS * DEPTH, (step + 1) // BLOCKS
+        source = tl.load(table_ptr + _long(tap, LONG) * table_stride + rows, mask=live, other=-1)
+        mask = (source >= 0)[:, None]
+        if IN_CHANNELS:
+            mask = mask & (first + channels < IN_CHANNELS)[None, :]
+        a_ptr = x_ptr + _long(source, LONG)[:, None] * x_stride + first + channels[None, :]
+        a = tl.load(a_ptr, mask=mask, other=0.0)
+        b = tl.load(weight_ptr + tap * tap_size + first)
+        tap = tl.load(list_ptr + following, mask=following < count, other=0)
+        sums = _multiply(a, b, sums, PRECISION, UPCAST)
+    return sums
+
+
+@triton.jit
+def _sum_narrow(
+    x_ptr, table_ptr, list_ptr, weight_ptr, rows, live, count, x_stride, table_stride, tap_size,
+    sums, DEPTH: tl.constexpr, TAPS: tl.constexpr, IN_CHANNELS: tl.constexpr, PRECISION: tl.constexpr,
+    UPCAST: tl.constexpr, LONG: tl.constexpr,
+):  # fmt: skip
+    """Adds the taps listed, all DEPTH channels of TAPS taps a step."""
+    channels = tl.arange(0, DEPTH)[None, None, :]
+    listed = tl.arange(0, TAPS)
+    taps = tl.load(list_ptr + listed, mask=listed < count, other=-1)
+    for following in range(TAPS, count + TAPS, TAPS):
+        source_ptr = table_ptr + (_long(taps, LONG) * table_stride)[None, :] + rows[:, None]
+        sources = tl.load(source_ptr, mask=live[:, None] & (taps >= 0)[None, :], other=-1)
+        mask = (sources >= 0)[:, :, None]
+        if IN_CHANNELS:
+            mask = mask & (channels < IN_CHANNELS)
+        a = tl.load(x_ptr + _long(sources, LONG)[:, :, None] * x_stride + channels, mask=mask, other=0.0)
+        b = tl.load(weight_ptr + (tl.maximum(taps, 0) * tap_size)[None, :, None])
+        taps = tl.load(list_ptr + following + listed, mask=following + listed < count, other=-1)
+        a = tl.reshape(a, (a.shape[0], TAPS * DEPTH))
+        b = tl.reshape(b, (b.shape[0], TAPS * DEPTH))
+        sums = _multiply(a, b, sums, PRECISION, UPCAST)
+    return sums
+
+
+@triton.jit(do_not_specialize=["table_units", "volume", *_SIZES])
+def convolve(
+    x_ptr, table_ptr, order_ptr, taps_ptr, counts_ptr, total_ptr, weight_ptr, shift_ptr, add_ptr, out_ptr,
+    table_units, volume, x_units, add_units, out_units, column_blocks, slope,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, TAPS: tl.constexpr, BLOCKS: tl.constexpr,
+    X_UNIT: tl.constexpr, ADD_UNIT: tl.constexpr, OUT_UNIT: tl.constexpr, IN_CHANNELS: tl.constexpr,
+    OUT_CHANNELS: tl.constexpr, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
+    LONG: tl.constexpr,
+):  # fmt: skip
+    """A block `[ROWS, COLUMNS]` of outputs, from the taps listed for its rows.
+
+    One dot sums DEPTH channels (of BLOCKS * DEPTH, the padded width of a weight's rows) of TAPS taps. Only narrow
+    layers have TAPS > 1, and then BLOCKS is 1. The number of a tap is loaded a step before it is used: the compiler
+    then prefetches rows farther ahead, because the chain tap, source, row has one link less in a step.
+    """
+    tile, column_block = tl.program_id(0) // column_blocks, tl.program_id(0) % column_blocks
+    total = tl.load(total_ptr)
+    if tile * ROWS >= total:
+        return
+    place = tile * ROWS + tl.arange(0, ROWS)
+    live = place < total
+    rows = place if order_ptr is None else tl.load(order_ptr + place, mask=live, other=0)
+    columns = column_block * COLUMNS + tl.arange(0, COLUMNS)
+    count = tl.load(counts_ptr + tile)
+    list_ptr = taps_ptr + tile.to(tl.int64) * volume
+    x_stride, table_stride = x_units * X_UNIT, table_units * 128
+    tap_size = column_blocks * (COLUMNS * BLOCKS * DEPTH)
+    sums = tl.zeros((ROWS, COLUMNS), tl.float32)
+    if TAPS == 1:
+        weight_ptr += columns[:, None] * (BLOCKS * DEPTH) + tl.arange(0, DEPTH)[None, :]
+        sums = _sum_long(
+            x_ptr, table_ptr, list_ptr, weight_ptr, rows, live, count, x_stride, table_stride, tap_size,
+            sums, DEPTH, BLOCKS, IN_CHANNELS, PRECISION, UPCAST, LONG,
+        )  # fmt: skip
+    else:
+        weight_ptr += columns[:, None, None] * DEPTH + tl.arange(0, DEPTH)[None, None, :]
+        sums = _sum_narrow(
+            x_ptr, table_ptr, list_ptr, weight_ptr, rows, live, count, x_stride, table_stride, tap_size,
+            sums, DEPTH, TAPS, IN_CHANNELS, PRECISION, UPCAST, LONG,
+        )  # fmt: skip
+    _finish(
+        sums, rows, live, columns, shift_ptr, add_ptr, out_ptr, add_units * ADD_UNIT, out_units * OUT_UNIT,
+        slope, ACTIVATION, PRECISION == "tf32", OUT_CHANNELS, LONG,
+    )  # fmt: skip
+
+
+@triton.jit(do_not_specialize=["total", *_SIZES])
+def linear(
+    x_ptr, weight_ptr, shift_ptr, add_ptr, out_ptr,
+    total, x_units, add_units, out_units, column_blocks, slope,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, BLOCKS: tl.constexpr,
+    X_UNIT: tl.constexpr, ADD_UNIT: tl.constexpr, OUT_UNIT: tl.constexpr, IN_CHANNELS: tl.constexpr,
+    OUT_CHANNELS: tl.constexpr, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
+    LONG: tl.constexpr,
+):  # fmt: skip
+    """A block `[ROWS, COLUMNS]` of a plain matrix product: each output row comes from the input row of its number."""
+    tile, column_block = tl.program_id(0) // column_blocks, tl.program_id(0) % column_blocks
+    rows = tile * ROWS + tl.arange(0, ROWS)
+    live = rows < total
+    columns = column_block * COLUMNS + tl.arange(0, COLUMNS)
+    channels = tl.arange(0, DEPTH)
+    x_ptr += _long(rows, LONG)[:, None] * (x_units * X_UNIT) + channels[None, :]
+    weight_ptr += columns[:, None] * (BLOCKS * DEPTH) + channels[None, :]
+    sums = tl.zeros((ROWS, COLUMNS), tl.float32)
+    for first in range(0, BLOCKS * DEPTH, DEPTH):
+        mask = live[:, None]
+        if IN_CHANNELS:
+            mask = mask & (first + channels < IN_CHANNELS)[None, :]
+        a = tl.load(x_ptr + first, mask=mask, other=0.0)
+        b = tl.load(weight_ptr + first)
+        sums = _multiply(a, b, sums, PRECISION, UPCAST)
+    _finish(
+        sums, rows, live, columns, shift_ptr, add_ptr, out_ptr, add_units * ADD_UNIT, out_units * OUT_UNIT,
+        slope, ACTIVATION, PRECISION == "tf32", OUT_CHANNELS, LONG,
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+"""What a convolution prepares for a map: an order of its rows, and the taps that each block of rows has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spcli.engines.cuda import blocks
+from spcli.engines.cuda.arrays import empty, upload
+from spcli.engines.cuda.kernels import tiles as kernels
+from spcli.engines.cuda.launch import launch
+from spcli.engines.cuda.rulebook import CudaMap
+from spcli.geometry import ConvGeometry
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Blocks of `rows` output rows of a map.
+
+    Attributes:
+        order: int32 `[capacity]`, the row at each place; None where row and place are the same.
+        taps: int32 `[tiles, V]`, the taps of each block in ascending order.
+        counts: int32 `[tiles]`, how many there are.
+        tiles: blocks of the map's capacity; what lies in those beyond its rows is undefined.
+    """
+
+    order: Tensor | None
+    taps: Tensor
+    counts: Tensor
+    tiles: int
+
+
+def tiles_of(source: CudaMap, rows: int, dtype: str) -> Tiles:
+    """The tiles of a map, made when they are first asked for."""
+    ordered = blocks.sorts_rows(dtype, source.geometry.volume, _upwards(source))
+    if ordered and "order" not in source.tiles:
+        source.tiles["order"] = _order(source)
+    if (rows, ordered) not in source.tiles:
+        source.tiles[rows, ordered] = _list_taps(source, rows, source.tiles["order"] if ordered else None)
+    tiles: Tiles = source.tiles[rows, ordered]
+    return tiles
+
+
+def _upwards(source: CudaMap) -> bool:
+    """Whether outputs are finer than inputs, so that only some taps can reach an output, whatever sites are active."""
+    return source.inverted != source.geometry.transposed and max(source.geometry.stride) > 1
+
+
+def _order(source: CudaMap) -> Tensor:
+    order = empty(max(1, source.outputs.capacity), torch.int32)
+    window = blocks.window_rows()
+    launch(
+        kernels.order_rows,
+        (-(-source.outputs.capacity // window),),
+        source.table, _tap_bits(source.geometry, str(order.device)), source.outputs.total, order,
+        source.table.stride(0), source.geometry.volume,
+        WINDOW=window, COUNT=blocks.scaled(), LONG=is_long(source.table), num_warps=16,
+    )  # fmt: skip
+    return order
+
+
+def _list_taps(source: CudaMap, rows: int, order: Tensor | None) -> Tiles:
+    volume, tiles = source.geometry.volume, -(-source.outputs.capacity // rows)
+    taps, counts = empty((max(1, tiles), volume), torch.int32), empty(max(1, tiles), torch.int32)
+    launch(
+        kernels.list_taps,
+        (tiles,),
+        source.table, order, source.outputs.total, taps, counts, source.table.stride(0), volume,
+        ROWS=rows, CHUNK=512 if blocks.scaled() else 32, LONG=is_long(source.table), num_warps=4,
+    )  # fmt: skip
+    return Tiles(order, taps, counts, tiles)
+
+
+def is_long(*tensors: Tensor | None) -> bool:
+    """Whether an offset into one of them may pass 2^31."""
+    return any(len(tensor) * tensor.stride(0) >= 2**31 for tensor in tensors if tensor is not None)
+
+
+@cache
+def _tap_bits(geometry: ConvGeometry, device: str) -> Tensor:
+    """int32 `[V]`: the bit of each tap in the sort key. The farther from the centre, the rarer the tap and the higher
+    its bit, which leaves fewer taps to a block than any other fixed order. Uploaded once, not inside a frame."""
+    distance = np.abs(np.array(geometry.offsets())).sum(axis=1)
+    bits = np.empty(geometry.volume, np.int32)
+    bits[np.argsort(distance, kind="stable")] = np.arange(geometry.volume)
+    return upload(bits)
