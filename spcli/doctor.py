@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from spcli import __version__
 from spcli.engines import load_engine
 from spcli.engines.base import Engine, Epilogue, LayerParameters, Points, download_voxels
-from spcli.engines.device import ask_driver
+from spcli.engines.cuda import toolchain
+from spcli.engines.driver import ask_driver
+from spcli.errors import DeviceError
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.grid import VoxelSpec
 from spcli.sparse_tensor import SparseTensor, VoxelizedScan
@@ -42,7 +44,7 @@ class Check(Struct, frozen=True):
 
 
 def checkup(full: bool = False) -> Iterator[Check]:
-    """All checks, one after another; `full` also imports open3d, which takes seconds."""
+    """All checks, one after another; `full` also imports open3d, which takes seconds, as torch does with a GPU."""
     yield Check("spcli", True, f"{__version__}, Python {platform.python_version()}, {sys.executable}")
     yield _platform()
     for name in NEEDED:
@@ -50,12 +52,16 @@ def checkup(full: bool = False) -> Iterator[Check]:
     yield _package("torch", needed=False)
     yield _module("triton")
     yield _open3d(full)
-    yield _cuda()
     yield _temporary_folder()
     yield _guarded("CPU engine", _cpu_engine)
-    yield _guarded("self-test: voxelize", lambda: _same(_engine_voxels(), _plain_voxels(), "voxels"))
-    yield _guarded("self-test: submanifold convolution", lambda: _convolution(SUBM))
-    yield _guarded("self-test: strided convolution", lambda: _convolution(STRIDED))
+    yield from _self_test("cpu", "self-test")
+    yield from _cuda()
+
+
+def _self_test(engine: str, name: str) -> Iterator[Check]:
+    yield _guarded(f"{name}: voxelize", lambda: _same(_engine_voxels(engine), _plain_voxels(), "voxels"))
+    yield _guarded(f"{name}: submanifold convolution", lambda: _convolution(engine, SUBM))
+    yield _guarded(f"{name}: strided convolution", lambda: _convolution(engine, STRIDED))
 
 
 def _platform() -> Check:
@@ -85,13 +91,23 @@ def _open3d(full: bool) -> Check:
     return _guarded("open3d", lambda: f"{load_open3d().__version__}, imported")
 
 
-def _cuda() -> Check:
+def _cuda() -> Iterator[Check]:
+    """The driver; where it knows a device, whether the engine can use it. A device that is not used is no failure."""
     driver = ask_driver()
-    if driver.trouble:
-        return Check("CUDA", None, driver.trouble)
-    if not driver.present:
-        return Check("CUDA", None, "no driver (libcuda.so.1)")
-    return Check("CUDA", True if driver.devices else None, f"driver, {driver.devices} devices")
+    found = driver.trouble or (f"driver, {driver.devices} devices" if driver.present else "no driver (libcuda.so.1)")
+    yield Check("CUDA", True if driver.devices else None, found)
+    if not driver.devices:
+        return
+    missing = toolchain.missing()
+    yield Check("C compiler", None if missing else True, missing or f"{toolchain.compiler()}, Python.h")
+    try:
+        load_engine("cuda")
+    except DeviceError as error:
+        yield Check("CUDA engine", None, str(error))
+        return
+    yield _guarded("CUDA engine", _cuda_engine)
+    if not missing:
+        yield from _self_test("cuda", "self-test on CUDA")
 
 
 def _temporary_folder() -> Check:
@@ -119,6 +135,13 @@ def _cpu_engine() -> str:
     return f"{facts['isa']}, {facts['threads']} threads"
 
 
+def _cuda_engine() -> str:
+    from spcli.engines.cuda import describe
+
+    facts = describe()
+    return ", ".join((*facts["devices"], facts["torch"], facts["triton"]))
+
+
 # The self-test: 60 points in a room of 8 x 6 x 4 cells, two channels.
 
 
@@ -133,8 +156,8 @@ def _engine_scan(engine: Engine) -> VoxelizedScan:
     return download_voxels(engine, engine.voxelize(points, SPEC))
 
 
-def _engine_voxels() -> Rows:
-    return _rows(_engine_scan(load_engine("cpu")).tensor)
+def _engine_voxels(engine: str) -> Rows:
+    return _rows(_engine_scan(load_engine(engine)).tensor)
 
 
 def _rows(tensor: SparseTensor) -> Rows:
@@ -152,9 +175,9 @@ def _plain_voxels() -> Rows:
     return {site: np.mean(np.array(points, np.float64), axis=0) for site, points in sorted(cells.items())}
 
 
-def _convolution(geometry: ConvGeometry) -> str:
+def _convolution(name: str, geometry: ConvGeometry) -> str:
     weight = np.random.Generator(np.random.PCG64(1)).uniform(-1, 1, (3, 3, 3, 3, 2)).astype(np.float32)
-    engine = load_engine("cpu")
+    engine = load_engine(name)
     tensor = _engine_scan(engine).tensor
     kernel_map = engine.build(engine.sites(tensor.indices, tensor.spatial_shape, 1), geometry)
     packed = engine.pack(LayerParameters(weight))

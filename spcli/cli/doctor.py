@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import click
 
-from spcli.cli.options import format_option, subcommand
+from spcli.cli.console import console
+from spcli.cli.options import Words, format_option, subcommand
 from spcli.cli.render import default_format, flat, json_line, json_text, write_bytes, write_line
+from spcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from spcli.doctor import Check
+    from spcli.engines.base import Engine
 
 EXAMPLES = """
 spcli doctor
 spcli doctor --full --format json
+spcli doctor --warmup --dtype float32,float16
 """
 BROKEN = 3
 MARKS = {True: "OK  ", False: "FAIL", None: "--  "}
@@ -17,18 +27,24 @@ MARKS = {True: "OK  ", False: "FAIL", None: "--  "}
 
 @subcommand("doctor", EXAMPLES)
 @click.option("--full", is_flag=True, help="Also import open3d, which takes seconds.")
+@click.option("--warmup", is_flag=True, help="Also compile the CUDA kernels of all presets, so that no run has to.")
+@click.option("--dtype", "dtypes", type=Words("float32", "tf32", "float16", "bfloat16"),
+              help="What --warmup compiles for; float32 by default.")  # fmt: skip
 @format_option("table", "json", "ndjson", "csv")
-def command(full: bool, form: str | None) -> int:
+def command(full: bool, warmup: bool, dtypes: tuple[str, ...] | None, form: str | None) -> int:
     """Check the installation.
 
     Versions, instruction set, threads, CUDA, Triton and open3d, then a self-test: a small cloud is voxelized and
-    convolved and compared with plain Python. Ends with 3 when something that is needed fails.
+    convolved and compared with plain Python, on a GPU too where there is one. Ends with 3 when something that is
+    needed fails.
     """
-    from spcli.doctor import checkup, report
+    from spcli.doctor import report
 
+    if dtypes and not warmup:
+        raise UsageError("--dtype says what --warmup compiles for; give both or neither")
     form = default_format(form)
     checks = []
-    for check in checkup(full):
+    for check in _checks(full, (dtypes or ("float32",)) if warmup else ()):
         checks.append(check)
         if form == "table":
             write_line(f"{MARKS[check.ok]}  {check.name}: {check.detail}")
@@ -40,3 +56,28 @@ def command(full: bool, form: str | None) -> int:
     elif form != "table":
         write_line(json_text(found) if form == "json" else json_line(found))
     return 0 if found["ok"] else BROKEN
+
+
+def _checks(full: bool, warm: tuple[str, ...]) -> Iterator[Check]:
+    """The checks, then one for each dtype to warm up; without a device for that it ends before the first."""
+    from spcli.doctor import checkup
+    from spcli.engines.device import choose_engine
+
+    if not warm:
+        yield from checkup(full)
+        return
+    engine = choose_engine("cuda", console.warn)
+    yield from checkup(full)
+    for dtype in warm:
+        yield _warmed(engine, dtype)
+
+
+def _warmed(engine: Engine, dtype: str) -> Check:
+    from spcli.config import preset_names
+    from spcli.doctor import Check
+    from spcli.engines.device import with_dtype
+    from spcli.pipeline.warmup import warm_up
+
+    done = warm_up(with_dtype(engine, dtype), preset_names())
+    count = f"{done.compiled} kernels compiled and {done.found} found in {done.folder}, {done.seconds:.1f} s"
+    return Check(f"warm-up for {dtype}", True, count)

@@ -59,6 +59,7 @@ KINDS = ("features", "rulebooks", "stats")
 @columns_option
 @click.option("--dtype", type=click.Choice(["float32", "tf32", "float16", "bfloat16"]), default="float32",
               show_default=True, help="Arithmetic; the CPU computes float32.")  # fmt: skip
+@click.option("--no-graph", is_flag=True, help="On CUDA, start each kernel by itself, to debug; the results are equal.")
 @click.option("--write", type=Words(*KINDS), help="What to write; everything by default.")
 @click.option("--layer", "layers", multiple=True, metavar="NAME", help="Also write the features of this layer.")
 @set_option
@@ -173,7 +174,7 @@ def _run(
         network = config.network()
         check_room(jobs, folder, lambda job: estimated_bytes(job, network))
     batch = _batch(config, jobs, folder, choices, {**options, "label": label})
-    keep = Keep(weights, label, options["dtype"], choices.compress)
+    keep = Keep(weights, label, options["dtype"], choices.compress, not options["no_graph"])
     return print_records(run_scans(batch, config, engine, want, keep), options["form"], batch, folder is None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from spcli.engines import load_engine
 from spcli.engines.base import Engine
-from spcli.engines.driver import CudaDriver, ask_driver
+from spcli.engines.driver import NO_CUDA, CudaDriver, ask_driver
 from spcli.errors import DeviceError
 
 Tell = Callable[[str], None]
@@ -40,7 +40,7 @@ def _cuda_engine(driver: CudaDriver | None = None) -> Engine:
     if driver.trouble:
         raise DeviceError(f"CUDA cannot be used: {driver.trouble}")
     if not driver.devices:
-        raise DeviceError("there is no CUDA device here; use --device cpu or auto")
+        raise DeviceError(NO_CUDA)
     return load_engine("cuda")
 
 

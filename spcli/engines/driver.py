@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 NO_DEVICE, STUB_LIBRARY = 100, 34
+NO_CUDA = "there is no CUDA device here; use --device cpu or auto"
 
 
 class CudaDriver(Struct, frozen=True):

@@ -58,18 +58,20 @@ class Extras(Struct, frozen=True):
 
 
 class Keep(Struct, frozen=True):
-    """The parameters of `run_scans`, and how it stores features.
+    """The parameters of `run_scans`, how it carries out a frame, and how it stores features.
 
     Attributes:
         weights: where parameters come from; `label` is what records call them.
         dtype: float16 features are stored as such.
         compress: deflate npz files.
+        graph: False carries out one operation after another where the engine would replay a recording of the frame.
     """
 
     weights: Weights = DRAWN
     label: str | None = None
     dtype: str = "float32"
     compress: bool = False
+    graph: bool = True
 
 
 def voxelize(
@@ -242,7 +244,7 @@ class _Running:
     schema = RUN_SCHEMA
 
     def __init__(self, config: Config, engine: Engine, want: Want, keep: Keep) -> None:
-        self._runs = Runs(config, engine, want, keep.weights)
+        self._runs = Runs(config, engine, want, keep.weights, keep.graph)
         self._runs.prepare()
         self._spec = config.voxelize
         self._device = engine.name

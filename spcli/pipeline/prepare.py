@@ -69,12 +69,15 @@ class Prepared(Struct, frozen=True):
 class Workshop:
     """Makes networks ready when a scan first needs them and keeps them for the next."""
 
-    def __init__(self, config: Config, engine: Engine, want: Want, weights: Weights | None) -> None:
+    def __init__(
+        self, config: Config, engine: Engine, want: Want, weights: Weights | None, graph: bool = True
+    ) -> None:
         """`weights` None leaves parameters out, for runs that compute no features; `want.layers` may be empty."""
         self._config = config
         self._engine = engine
         self._want = want
         self._weights = weights
+        self._graph = graph
         self._ready: list[Prepared] = []
         self._by_input: dict[tuple[int, tuple[int, ...] | None], Prepared] = {}
         self._loaded: Parameters | None = None
@@ -108,11 +111,11 @@ class Workshop:
 
     def _runner(self, network: Network) -> Runner:
         if self._weights is None:
-            return self._engine.compile(network.program, {}, self._want)
+            return self._engine.compile(network.program, {}, self._want, self._graph)
         from spcli.weights import fold
 
         parameters = self._parameters(network, self._weights)
-        return self._engine.compile(network.program, fold(network, parameters), self._want)
+        return self._engine.compile(network.program, fold(network, parameters), self._want, self._graph)
 
     def _parameters(self, network: Network, weights: Weights) -> Parameters:
         from spcli.weights import as_float32, check_fit, initial_parameters, load_weights, save_weights

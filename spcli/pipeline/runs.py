@@ -81,9 +81,9 @@ class Begun(Struct, frozen=True):
 class Runs:
     """Runs scan after scan; what was made ready for one is there for the next."""
 
-    def __init__(self, config: Config, engine: Engine, want: Want, weights: Weights) -> None:
+    def __init__(self, config: Config, engine: Engine, want: Want, weights: Weights, graph: bool = True) -> None:
         self._config = config
-        self._workshop = Workshop(config, engine, want, weights if want.values else None)
+        self._workshop = Workshop(config, engine, want, weights if want.values else None, graph)
         self._prepare_s = 0.0
 
     def prepare(self) -> None:

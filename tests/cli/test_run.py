@@ -318,11 +318,13 @@ def test_other_arithmetic_than_float32_needs_a_gpu(spcli, scan, config, tmp_path
 def test_auto_falls_back_to_the_cpu_and_says_so_only_where_a_device_is_present(
     spcli, scan, config, tmp_path, monkeypatch
 ):
+    from spcli import engines
     from spcli.engines import device
+    from spcli.engines.driver import CudaDriver
 
+    monkeypatch.setattr(engines, "ENGINES", {"cpu": "spcli.engines.cpu"})
     for present, devices in ((False, 0), (True, 0), (True, 1)):
-        monkeypatch.setattr(device, "ask_driver", lambda p=present, n=devices: device.CudaDriver(p, n))
-        monkeypatch.setattr(device, "ENGINES", {"cpu": "spcli.engines.cpu"})
+        monkeypatch.setattr(device, "ask_driver", lambda p=present, n=devices: CudaDriver(p, n))
         outcome = spcli("run", "--config", config, scan, "-o", tmp_path, "--overwrite")
         assert outcome.record["device"] == "cpu"
         assert ("using the CPU" in outcome.err) == (devices > 0)

@@ -6,8 +6,10 @@ import ctypes
 
 import pytest
 
-from spcli.engines import device, load_engine
-from spcli.engines.device import CudaDriver, ask_driver, check_dtype, choose_engine
+from spcli import engines
+from spcli.engines import cuda, device, load_engine
+from spcli.engines.device import choose_engine, with_dtype
+from spcli.engines.driver import CudaDriver, ask_driver
 from spcli.errors import DeviceError
 
 
@@ -50,7 +52,8 @@ def test_the_driver_is_asked_without_torch(monkeypatch, library, answer):
 
 @pytest.fixture
 def without_cuda_engine(monkeypatch):
-    monkeypatch.setattr(device, "ENGINES", {"cpu": "spcli.engines.cpu"})
+    """A device the engine cannot use."""
+    monkeypatch.setattr(engines, "ENGINES", {"cpu": "spcli.engines.cpu"})
 
 
 @pytest.mark.parametrize(
@@ -84,7 +87,26 @@ def test_the_cpu_is_never_asked_about_cuda(monkeypatch):
 
 def test_the_cpu_computes_float32_only():
     engine = load_engine("cpu")
-    check_dtype(engine, "float32")
+    assert with_dtype(engine, "float32") is engine
     for dtype in ("tf32", "float16", "bfloat16"):
         with pytest.raises(DeviceError, match=f"--dtype {dtype} needs a CUDA device"):
-            check_dtype(engine, dtype)
+            with_dtype(engine, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "tf32", "float16", "bfloat16"])
+def test_an_engine_is_given_in_the_arithmetic_that_was_asked_for(engine, dtype):
+    if dtype in engine.dtypes:
+        assert (with_dtype(engine, dtype).name, with_dtype(engine, dtype).dtype) == (engine.name, dtype)
+
+
+def test_cuda_without_a_device_is_one_sentence_whatever_asks(monkeypatch):
+    """The interpreter, which tests use, is no device for a user."""
+    monkeypatch.setattr(device, "ask_driver", lambda: CudaDriver(False))
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with pytest.raises(DeviceError) as chosen:
+        choose_engine("cuda", print)
+    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setattr(cuda, "ask_driver", lambda: CudaDriver(False))
+    with pytest.raises(DeviceError) as loaded:
+        load_engine("cuda")
+    assert str(chosen.value) == str(loaded.value) == "there is no CUDA device here; use --device cpu or auto"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from typing import Any
 
 from spcli.engines.base import Engine
-from spcli.engines.driver import ask_driver
+from spcli.engines.driver import NO_CUDA, ask_driver
 from spcli.errors import DeviceError
-
-NO_DEVICE = "there is no CUDA device here; use --device cpu or auto"
 
 
 def unavailable() -> str | None:
@@ -22,7 +21,7 @@ def unavailable() -> str | None:
     driver = ask_driver()
     if driver.trouble:
         return f"CUDA cannot be used: {driver.trouble}"
-    return None if driver.devices else NO_DEVICE
+    return None if driver.devices else NO_CUDA
 
 
 def load() -> Engine:
@@ -37,6 +36,19 @@ def load() -> Engine:
     if not INTERPRETED:
         _check_torch()
     return CudaEngine()
+
+
+def describe() -> dict[str, Any]:
+    """Devices with their compute capability and memory, and what torch and Triton are, for `doctor`."""
+    import torch
+    import triton
+
+    found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return {
+        "devices": [f"{each.name} ({each.major}.{each.minor}, {each.total_memory / 2**30:.0f} GiB)" for each in found],
+        "torch": f"torch {torch.__version__} for CUDA {torch.version.cuda}",
+        "triton": f"Triton {triton.__version__}",
+    }
 
 
 def _check_torch() -> None:

@@ -1,0 +1,71 @@
+"""The kernels of a device compiled before the first scan: every shipped configuration once over a synthetic street."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+from msgspec import Struct
+
+from spcli.engines.base import Engine, Want
+from spcli.pipeline.prepare import Weights
+from spcli.pipeline.runs import Runs
+from spcli.points import PointCloud
+
+if TYPE_CHECKING:
+    from spcli.config import Config
+
+POINTS = 60_000
+
+
+class Warmth(Struct, frozen=True):
+    """What warming up took.
+
+    Attributes:
+        compiled: kernels that were compiled.
+        found: kernels that were in Triton's cache already.
+        seconds: all of it, with the runs.
+        folder: the cache.
+    """
+
+    compiled: int
+    found: int
+    seconds: float
+    folder: str
+
+
+def warm_up(engine: Engine, names: Iterable[str], points: int = POINTS) -> Warmth:
+    """Run the configurations `names`, twice each: the first frame goes step by step, the second is a recording.
+
+    Args:
+        engine: the CUDA engine in the arithmetic that is wanted.
+        names: shipped configurations.
+        points: size of the scan.
+
+    Raises:
+        DeviceError: the device has too little memory, or Triton cannot compile or keep kernels here.
+    """
+    from spcli.config import load_preset
+    from spcli.engines.cuda.compiled import cache_folder, counted
+    from spcli.sample import street_scan
+
+    started = perf_counter()
+    street = street_scan(0, points)
+    with counted() as kernels:
+        for name in names:
+            config = load_preset(name, (), {})
+            want = Want((config.layers[-1].name,), rulebooks=True)
+            runs, scan = Runs(config, engine, want, Weights()), _scan_for(config, street)
+            for _ in range(2):
+                runs.finish(runs.begin(scan, scan.source))
+    return Warmth(kernels.compiled, kernels.found, perf_counter() - started, cache_folder())
+
+
+def _scan_for(config: Config, street: PointCloud) -> PointCloud:
+    """The street with the columns that a configuration names, and no larger in its voxels than in KITTI's."""
+    assert config.voxelize is not None and config.voxelize.columns is not None
+    values = np.zeros((len(street.values), len(config.voxelize.columns)), np.float32)
+    values[:, :3] = street.values[:, :3] * np.float32(min(config.voxelize.voxel_size[0] / 0.05, 1.0))
+    return PointCloud(values, config.voxelize.columns, street.source)
