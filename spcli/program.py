@@ -198,18 +198,3 @@ def map_ends(program: Program) -> dict[int, tuple[int, int]]:
         elif isinstance(op, InvertMap):
             ends[op.map] = ends[op.source][::-1]
     return ends
-
-
-def site_shapes(program: Program, spatial_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-    """The shape of every sites slot where the input's sites lie in `spatial_shape`."""
-    shapes: list[tuple[int, ...]] = [spatial_shape] * program.sites
-    for op in program.index_ops:
-        if isinstance(op, BuildMap) and not op.geometry.keeps_sites:
-            shapes[op.outputs] = op.geometry.out_spatial_shape(shapes[op.sites])
-        elif isinstance(op, BuildMap):
-            shapes[op.outputs] = shapes[op.sites]
-        elif isinstance(op, FlattenSites):
-            shapes[op.outputs] = shapes[op.sites][1:]
-        elif isinstance(op, GlobalSites):
-            shapes[op.outputs] = ()
-    return tuple(shapes)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from spcli.errors import ConfigError, InputError, Problem
 from spcli.geometry import ConvGeometry
+from spcli.program import BuildMap, FlattenSites, GlobalSites, Program
 
 
 def indices_of(indices: NDArray[np.int32], spatial_shape: tuple[int, ...]) -> NDArray[np.int32]:
@@ -63,3 +64,22 @@ def three(sizes: tuple[int, ...], fill: int) -> tuple[int, int, int]:
     """Sizes of three axes; a 2-D grid is one plane of a 3-D grid."""
     z, y, x = (fill,) * (3 - len(sizes)) + sizes
     return z, y, x
+
+
+def site_shapes(program: Program, spatial_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The shape of every sites slot where the input's sites lie in `spatial_shape`.
+
+    Raises:
+        ConfigError: one of them has an axis of 0 or less.
+    """
+    shapes: list[tuple[int, ...]] = [spatial_shape] * program.sites
+    for op in program.index_ops:
+        if isinstance(op, BuildMap) and not op.geometry.keeps_sites:
+            shapes[op.outputs] = out_shape_of(shapes[op.sites], op.geometry)
+        elif isinstance(op, BuildMap):
+            shapes[op.outputs] = shapes[op.sites]
+        elif isinstance(op, FlattenSites):
+            shapes[op.outputs] = shapes[op.sites][1:]
+        elif isinstance(op, GlobalSites):
+            shapes[op.outputs] = ()
+    return tuple(shapes)

@@ -107,6 +107,7 @@ class Rehearsal:
 
         monkeypatch.setattr(graph, "Lane", counted)
         self._engine, self._program, self._builder = engine, program, builder
+        self._expected: dict[bytes, Frame] = {}
         self.runner = engine.compile(program, builder.parameters, everything(builder))
 
     def step_by_step(self, scan: Any) -> Frame:
@@ -115,13 +116,16 @@ class Rehearsal:
         return frame
 
     def __call__(self, scan: Any) -> None:
-        assert_same_frame(self.runner.result(self.runner.submit(scan)), self.step_by_step(scan))
+        rows = scan.features if isinstance(scan, SparseTensor) else scan.values
+        if rows.tobytes() not in self._expected:
+            self._expected[rows.tobytes()] = self.step_by_step(scan)
+        assert_same_frame(self.runner.result(self.runner.submit(scan)), self._expected[rows.tobytes()])
 
 
 def test_a_smaller_an_empty_and_the_first_frame_again(cuda: Any, monkeypatch: Any) -> None:
     builder = small_net()
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
-    for seed, sites in ((30, 600), (30, 600), (31, 150), (32, 0), (30, 600), (33, 1)):
+    for seed, sites in ((30, 300), (30, 300), (31, 100), (32, 0), (30, 300), (33, 1)):
         rehearse(tensor(seed, sites))
     assert rehearse.captures == 1
 
@@ -129,7 +133,7 @@ def test_a_smaller_an_empty_and_the_first_frame_again(cuda: Any, monkeypatch: An
 def test_frames_that_outgrow_their_buffers_are_repeated_with_more_room(cuda: Any, monkeypatch: Any) -> None:
     builder = small_net()
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
-    for seed, sites in ((30, 40), (31, 45), (32, 1500), (30, 40)):
+    for seed, sites in ((30, 40), (31, 45), (32, 500), (30, 40)):
         rehearse(tensor(seed, sites))
     assert rehearse.captures == 2 or rehearse.captures == 3
 
@@ -140,15 +144,15 @@ def test_as_many_input_sites_with_more_outputs_overflow_inside_the_frame(cuda: A
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
     packed = np.argwhere(np.ones((1, 5, 8, 8))).astype(np.int32)
     apart = packed * np.array([1, 2, 4, 4], np.int32)
-    for indices in (packed, packed, apart, packed):
-        rehearse(SparseTensor(real_features(1, len(indices), 4), indices, (11, 32, 32)))
+    for seed, indices in enumerate((packed, packed, apart, packed)):
+        rehearse(SparseTensor(real_features(seed, len(indices), 4), indices, (11, 32, 32)))
     assert rehearse.captures == 2
 
 
 def test_scans_of_points_in_a_fixed_range(cuda: Any, monkeypatch: Any) -> None:
     builder = small_net()
     rehearse = Rehearsal(cuda, with_points(builder, FIXED), builder, monkeypatch)
-    for seed, count, reach in ((1, 900, 6.0), (2, 950, 6.0), (3, 200, 6.0), (4, 0, 6.0), (5, 900, 60.0), (1, 900, 6.0)):
+    for seed, count, reach in ((1, 400, 6.0), (2, 410, 6.0), (3, 100, 6.0), (4, 0, 6.0), (5, 400, 60.0), (1, 400, 6.0)):
         rehearse(cloud(seed, count, reach))
     assert rehearse.captures == 1
 
@@ -156,7 +160,7 @@ def test_scans_of_points_in_a_fixed_range(cuda: Any, monkeypatch: Any) -> None:
 def test_scans_whose_points_decide_the_range_share_a_capture(cuda: Any, monkeypatch: Any) -> None:
     builder = small_net((9, 30, 30))
     rehearse = Rehearsal(cuda, with_points(builder, FREE), builder, monkeypatch)
-    for seed, count, reach in ((1, 600, 6.0), (2, 600, 6.0), (3, 500, 3.0), (4, 600, 20.0), (1, 600, 6.0)):
+    for seed, count, reach in ((1, 400, 6.0), (2, 400, 6.0), (3, 300, 3.0), (4, 150, 20.0), (1, 400, 6.0)):
         rehearse(cloud(seed, count, reach))
     assert rehearse.captures == 1
 
@@ -188,7 +192,7 @@ def test_nothing_is_left_over_from_the_frame_before(cuda: Any) -> None:
         pytest.skip("a graph's buffers cannot be listed; the recording that stands for it without a device can")
     builder = small_net()
     runner = cuda.compile(builder.program(), builder.parameters, everything(builder))
-    first, second = tensor(30, 400), tensor(31, 330)
+    first, second = tensor(30, 200), tensor(31, 180)
     frames = [runner.result(runner.submit(scan)) for scan in (first, first)]
     lane = runner._slots[0].lane
     buffers = recorded_tensors(lane._replay)
@@ -232,7 +236,7 @@ def test_every_dtype_replays(cuda: Any, dtype: str, monkeypatch: Any) -> None:
 def test_frames_in_flight_come_back_in_any_order(cuda: Any, monkeypatch: Any) -> None:
     builder = small_net()
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
-    scans = [tensor(seed, 100 + 20 * seed) for seed in range(1, 6)]
+    scans = [tensor(seed, 50 + 10 * seed) for seed in range(1, 6)]
     rehearse(scans[0])
     tickets = [rehearse.runner.submit(scan) for scan in scans]
     assert len(tickets) > rehearse.runner.depth

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from spcli.engines.base import Frame, LayerParameters, Points, Want
+from spcli.engines.checks import site_shapes
 from spcli.engines.cuda.capture import Stream
 from spcli.engines.cuda.engine import CudaEngine
 from spcli.engines.cuda.inputs import Kind, Scan, examine
@@ -114,6 +115,7 @@ class CudaRunner:
             self._done[self._tickets] = self._learner.learn(examined, sizes)
             self._sizes[examined.kind] = sizes
         else:
+            site_shapes(self._work.program, examined.spatial_shape)  # a graph does not refuse what leaves no output
             self._start(self._tickets, examined)
         return self._tickets
 

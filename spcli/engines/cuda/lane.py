@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spcli.engines.base import Frame, Want
+from spcli.engines.checks import site_shapes
 from spcli.engines.cuda.arrays import empty
 from spcli.engines.cuda.capture import Clock, Stream, host_buffer
 from spcli.engines.cuda.engine import CudaEngine
@@ -20,7 +21,7 @@ from spcli.engines.cuda.room import FixedRoom
 from spcli.engines.cuda.sites import CudaSites
 from spcli.engines.cuda.voxelize import Extras, record, scan_counts
 from spcli.engines.eager import EagerRunner, Index, walk_index
-from spcli.program import Program, map_ends, site_shapes
+from spcli.program import Program, map_ends
 from spcli.rulebook import Rulebook, RuleCounts
 from spcli.sparse_tensor import SparseTensor
 
