@@ -311,13 +311,14 @@ def _marked_outputs(sites: CudaSites, outputs: CudaSites, window: _Window, room:
 
 def _sorted_outputs(sites: CudaSites, outputs: CudaSites, window: _Window, room: Room) -> CudaSites:
     """Output sites by way of keys: sort the keys of all that are reached, then list those that differ."""
-    count, block = sites.capacity * window.reach, block_of(1)
+    rows, block = max(sites.capacity, 1), block_of(1)
+    count = rows * window.reach
     keys = empty_keys(count, is_wide(cells_of(outputs)))
     wide = {"WIDE": keys.wide}
-    _enumerate(kernels.write_candidates, sites, outputs, window, keys.high, keys.low, sites.capacity, **wide)
+    _enumerate(kernels.write_candidates, sites, outputs, window, keys.high, keys.low, rows, **wide)
     keys = _in_order(keys)
-    flags, places = (empty(max(count, 1), torch.int32) for _ in range(2))
-    grid = (max(triton.cdiv(count, block["ROWS"]), 1),)
+    flags, places = (empty(count, torch.int32) for _ in range(2))
+    grid = (triton.cdiv(count, block["ROWS"]),)
     launch(kernels.flag_first, grid, keys.high, keys.low, flags, count, **wide, **block)
     call(torch.cumsum, flags, 0, dtype=torch.int32, out=places)
     capacity = room.rows(places[-1:])

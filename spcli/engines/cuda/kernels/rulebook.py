@@ -263,7 +263,7 @@ def emit_flagged(
     """Lists the flagged keys and their sites; `places` counts the flags up to and with each key."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     if tl.program_id(0) == 0:
-        true_total = tl.load(places_ptr + count - 1, mask=count > 0, other=0)
+        true_total = tl.load(places_ptr + count - 1)
         tl.store(total_ptr, tl.minimum(true_total, capacity))
     flagged = tl.load(flags_ptr + rows, mask=rows < count, other=0) != 0
     place = tl.load(places_ptr + rows, mask=flagged, other=0) - 1
