@@ -33,12 +33,12 @@ class Layer(torch.nn.Module):
         own = {name[len(info.name) + 1 :]: torch.from_numpy(parameters[name]) for name in info.parameters}
         self.convolution, self.norm = convolution, None
         if convolution is None:
-            self.matrix = own["weight"].reshape(info.out_channels, info.in_channels)
-            self.bias = own.get("bias")
+            self.register_buffer("matrix", own["weight"].reshape(info.out_channels, info.in_channels))
+            self.register_buffer("bias", own.get("bias"))
         else:
-            if "bias" in own:
-                raise TypeError(f"{info.name} has a bias, which spconv's CPU layers refuse in evaluation")
             convolution.weight.data = own["weight"]
+            if "bias" in own:
+                convolution.bias.data = own["bias"]
         if isinstance(info.norm, BatchNorm1d):
             self.norm = torch.nn.BatchNorm1d(info.out_channels, eps=info.norm.eps)
             self.norm.load_state_dict({name[5:]: value for name, value in own.items() if name[:5] == "norm."}, False)
@@ -93,7 +93,7 @@ class Peer(torch.nn.Module):
         source = self.inverse.get(slot, slot)
         geometry: ConvGeometry = self.built[source].geometry
         ends = (info.in_channels, info.out_channels, list(geometry.kernel_size))
-        shared = {"bias": False, "indice_key": f"map{source}"}
+        shared = {"bias": f"{info.name}.bias" in info.parameters, "indice_key": f"map{source}"}
         if slot in self.inverse:
             return spconv.SparseInverseConv3d(*ends, **shared)
         if geometry.submanifold:
@@ -134,6 +134,9 @@ class Contestant:
             raise ValueError("spconv's CPU features are right on one thread only")
         torch.set_num_threads(1)
         torch.set_grad_enabled(False)
+        for info in workload.network.layers:
+            if info.key is not None and f"{info.name}.bias" in info.parameters:
+                raise TypeError(f"{info.name} has a bias, which spconv's CPU layers refuse in evaluation")
         self._network = Peer(workload.network, workload.parameters)
         self._features = torch.from_numpy(workload.tensor.features)
         self._indices = torch.from_numpy(workload.tensor.indices)

@@ -46,7 +46,7 @@ def measure(commands: list[Command], rounds: int) -> dict[str, Measured]:
     for number in range(rounds + 1):
         turn = number % len(commands)
         for command in commands[turn:] + commands[:turn]:
-            answer = _launch(command)
+            answer = launched(command)
             if number:
                 taken[command.label].append(answer)
     return {
@@ -58,13 +58,18 @@ def measure(commands: list[Command], rounds: int) -> dict[str, Measured]:
 def works(command: Command) -> str | None:
     """Why a command cannot be measured (the last line it says), None where it can."""
     try:
-        _launch(command)
+        launched(command)
     except RuntimeError as error:
         return str(error)
     return None
 
 
-def _launch(command: Command) -> dict[str, float]:
+def launched(command: Command) -> dict[str, float]:
+    """Seconds and peak memory of one start.
+
+    Raises:
+        RuntimeError: the command failed; carries what it said last.
+    """
     launcher = [sys.executable, "-I", "-S", str(HERE / "launch.py"), *command.arguments]
     done = subprocess.run(launcher, env=os.environ | command.environ, capture_output=True, text=True, check=False)
     if done.returncode:
