@@ -225,6 +225,59 @@ def same_bits(one: Any, other: Any) -> bool:
     return torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8))
 
 
+@pytest.mark.parametrize("begins_with", ["points", "a tensor"])
+def test_a_frame_starts_work_only_where_it_is_recorded(cuda: Any, begins_with: str, monkeypatch: Any) -> None:
+    """Torch operations outside the recording would happen once, at the capture, and never again."""
+    from spcli.engines.cuda import capture, lane
+
+    seen: set[str] = set()
+    frame_on_device = lane.Lane._frame_on_device
+
+    def watched(self: Any) -> Any:
+        with watching(seen):
+            return frame_on_device(self)
+
+    monkeypatch.setattr(lane.Lane, "_frame_on_device", watched)
+    if not capture.INTERPRETED:
+        pytest.skip("a device's capture notices for itself")
+    builder = everything_net()
+    runner = cuda.compile(with_points(builder, FIXED), builder.parameters, everything(builder))
+    scan = cloud(1, 60) if begins_with == "points" else tensor(30, 60)
+    for _ in range(2):
+        runner.result(runner.submit(scan))
+    views = {"view", "slice", "select", "as_strided", "alias", "detach", "unsqueeze", "reshape", "expand"}
+    assert "empty" in seen
+    assert seen <= {"empty", "empty_like", "empty_strided"} | views, seen
+
+
+def everything_net() -> ProgramBuilder:
+    """One of each operation."""
+    builder = small_net()
+    builder.pool(builder.build_map(0, DOWN3), 0, "max")
+    builder.pool(builder.build_map(0, DOWN2), 0, "mean")
+    builder.add(0, 0)
+    builder.layer_norm(0, add=0)
+    builder.channel_reduction(0, 2)
+    builder.global_pool(1, "mean")
+    builder.global_pool(0, "max")
+    flat = builder.height_compression(0)
+    plane = builder.build_map(builder.values[flat].sites, submanifold_geometry((3, 3), (1, 1)))
+    builder.to_dense(builder.convolve(plane, flat, 4))
+    return builder
+
+
+def watching(seen: set[str]) -> Any:
+    """Notes the name of every torch operation."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.add(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    return Watch()
+
+
 @pytest.mark.parametrize("dtype", ["tf32", "float16", "bfloat16"])
 def test_every_dtype_replays(cuda: Any, dtype: str, monkeypatch: Any) -> None:
     builder = small_net()

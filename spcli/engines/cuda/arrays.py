@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spcli.engines.cuda.launch import device
+from spcli.engines.cuda.launch import device, only_outside_frames
 
 # tf32 is float32 whose last 13 bits are zero: it keeps float32's range and 10 bits of mantissa.
 STORAGE = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -22,6 +22,7 @@ def empty(shape: int | tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 def upload(array: NDArray[Any], dtype: str = "float32") -> Tensor:
     """A copy of a host array on the device; float arrays in the storage format of `dtype`, tf32 rounded."""
+    only_outside_frames("an upload")
     tensor = torch.from_numpy(np.array(array, order="C")).to(device())
     if tensor.dtype != torch.float32:
         return tensor
@@ -30,6 +31,7 @@ def upload(array: NDArray[Any], dtype: str = "float32") -> Tensor:
 
 def download(tensor: Tensor, count: int | None = None) -> NDArray[Any]:
     """The first `count` rows as a host array that the caller owns; features of any format as float32."""
+    only_outside_frames("a download")
     rows = tensor[:count]
     if rows.dtype in (torch.float16, torch.bfloat16):
         rows = rows.float()

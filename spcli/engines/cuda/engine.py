@@ -13,6 +13,7 @@ from spcli.engines.base import Engine, Epilogue, LayerParameters, Points, Runner
 from spcli.engines.cuda import arrays, convolve, pointwise, pool, rulebook, sites, voxelize
 from spcli.engines.cuda.arrays import STORAGE, empty
 from spcli.engines.cuda.convolve import CudaPacked
+from spcli.engines.cuda.memory import device_errors
 from spcli.engines.cuda.room import ExactRoom, Room
 from spcli.engines.cuda.rulebook import CudaMap
 from spcli.engines.cuda.sites import CudaSites
@@ -48,6 +49,7 @@ class CudaEngine:
         """A host copy that the caller owns; features as float32."""
         return arrays.download(array, count)
 
+    @device_errors()
     def voxelize(self, points: Points, spec: VoxelSpec, *, point_map: bool = False, hard: bool = False) -> Voxels:
         """Points to voxels."""
         return voxelize.voxelize(points, spec, self.room, self.dtype, voxelize.Extras(point_map, hard))

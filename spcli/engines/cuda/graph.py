@@ -20,6 +20,7 @@ from spcli.engines.cuda.engine import CudaEngine
 from spcli.engines.cuda.inputs import Kind, Scan, examine
 from spcli.engines.cuda.lane import Lane, Work
 from spcli.engines.cuda.launch import INTERPRETED
+from spcli.engines.cuda.memory import device_errors
 from spcli.engines.cuda.room import LearningRoom
 from spcli.engines.eager import EagerRunner, check_rows
 from spcli.grid import fixed_grid
@@ -53,6 +54,11 @@ class Sizes:
 
 class StepRunner(EagerRunner):
     """One operation after another, for debugging: `--no-graph`."""
+
+    @device_errors()
+    def compute(self, scan: Points | SparseTensor) -> Frame:
+        """One frame, from its scan to host arrays."""
+        return super().compute(scan)
 
     def wait(self) -> None:
         """Waits for the device."""
@@ -91,6 +97,7 @@ class CudaRunner:
 
     depth = 3
 
+    @device_errors()
     def __init__(self, engine: CudaEngine, program: Program, parameters: Mapping[str, LayerParameters], want: Want):
         self._learner = LearningRunner(engine, program, parameters, want)
         self._work = Work(engine, program, want, self._learner)
@@ -104,6 +111,7 @@ class CudaRunner:
         self._done: dict[int, Frame] = {}
         self._tickets = 0
 
+    @device_errors()
     def submit(self, scan: Points | SparseTensor) -> int:
         """Begin one frame and return its ticket; returns at once except for the first scan of a kind."""
         if isinstance(scan, SparseTensor):
@@ -119,6 +127,7 @@ class CudaRunner:
             self._start(self._tickets, examined)
         return self._tickets
 
+    @device_errors()
     def result(self, ticket: int) -> Frame:
         """Wait for a frame. Each ticket is redeemed once."""
         if ticket in self._done:

@@ -80,6 +80,16 @@ def observed(observer: Observer) -> Iterator[None]:
         _observers.remove(observer)
 
 
+def only_outside_frames(what: str) -> None:
+    """A copy between host and device, or a wait, cannot be part of a frame that is replayed.
+
+    Raises:
+        RuntimeError: a recording that carries nothing out, as a graph's capture, is going on.
+    """
+    if not all(recording.run for recording in _recordings):
+        raise RuntimeError(f"{what} inside a frame, which must not wait for the host")
+
+
 def _start(step: Step) -> None:
     for recording in _recordings:
         recording.steps.append(step)

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from spcli.engines.cuda.launch import only_outside_frames
+
 
 class Room(Protocol):
     """Gives capacities, in the order in which a frame's lists are made."""
@@ -29,6 +31,7 @@ class ExactRoom:
 
     def rows(self, total: Tensor) -> int:
         """The length itself; synchronises."""
+        only_outside_frames("the length of a list")
         return int(total.item())
 
 

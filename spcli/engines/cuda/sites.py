@@ -16,7 +16,7 @@ from spcli.engines.checks import first_wrong_row, indices_of, three, wrong_row
 from spcli.engines.cuda.arrays import download, empty, upload
 from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.kernels import sites as kernels
-from spcli.engines.cuda.launch import call, launch
+from spcli.engines.cuda.launch import call, launch, only_outside_frames
 
 BITMAP_BYTES = 256 << 20  # a larger bitmap would take longer to clear than keys take to search
 NARROW_CELLS = 1 << 62  # more cells than this, and a cell's number in raster order could overflow an int64
@@ -97,6 +97,7 @@ class CudaSites:
 
     def count(self) -> int:
         """Number of active sites; synchronises."""
+        only_outside_frames("the number of sites")
         return int(self.total.item())
 
     def host_indices(self) -> NDArray[np.int32]:
