@@ -32,6 +32,24 @@ def street(tmp_path: Path) -> Workload:
     return Workload(str(ROOT / "configs" / "quickstart.yaml"), str(scan), tmp_path / "work")
 
 
+@pytest.fixture
+def two_layers(tmp_path: Path, street: Workload) -> Workload:
+    """A network so small that the interpreter is through with it in a moment."""
+    config = tmp_path / "two.yaml"
+    config.write_text(
+        """
+        version: 1
+        name: two
+        voxelize:
+          {voxel_size: [0.5, 0.5, 0.5], point_cloud_range: [0, -10, -3, 30, 10, 3], columns: [x, y, z, intensity]}
+        layers:
+          - {name: same, type: SubMConv3d, out_channels: 8, kernel_size: 3}
+          - {name: down, type: SparseConv3d, out_channels: 8, kernel_size: 2, stride: 2}
+        """
+    )
+    return Workload(str(config), street.scan, street.folder)
+
+
 @pytest.mark.skipif(ask_driver().devices > 0, reason="there is a CUDA device here")
 def test_without_a_device_it_ends_with_3_and_one_sentence() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, check=False)
@@ -180,7 +198,7 @@ def test_first_and_warm_starts_stand_side_by_side() -> None:
 
 
 def test_our_contestant_computes_the_cpus_features_stage_by_stage(
-    monkeypatch: pytest.MonkeyPatch, street: Workload
+    monkeypatch: pytest.MonkeyPatch, two_layers: Workload
 ) -> None:
     try:
         load_engine("cuda")
@@ -188,7 +206,7 @@ def test_our_contestant_computes_the_cpus_features_stage_by_stage(
         pytest.skip(f"engine cuda: {reason}")
     monkeypatch.setattr(cuda_peers, "WARM_UP", 0)
     given = Namespace(dtype=["float32"], rounds=1, frames=1, cold=False)
-    result = cuda_peers.frame_result(street, given, Rates(1e12, {"float32": 1e14}))
+    result = cuda_peers.frame_result(two_layers, given, Rates(1e12, {"float32": 1e14}))
     assert [check.passed for check in result.checks if check.what.startswith("spcli")] == [True]
     measures = result.measures["spcli float32"]
     assert set(measures.stages) == {"voxelize", "maps", "convolutions", "network", "total"}
