@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | sanitize: each makes .venv when it needs it and uses it again afterwards.
+# make demo | test | lint | bench | sanitize | compile-table: each makes .venv when it needs it and uses it again afterwards.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 SCAN := sample_data/street_000.bin
 SANITIZED := build/sanitize
 
-.PHONY: demo test lint bench sanitize format clean
+.PHONY: demo test lint bench sanitize compile-table format clean
 
 demo: $(VENV)/spcli.stamp
 	$(BIN)/spcli run --config configs/quickstart.yaml $(SCAN) -o out/demo --overwrite --format table
@@ -42,6 +42,19 @@ sanitize: $(VENV)/test.stamp
 	$(BIN)/cmake --build $(SANITIZED) --parallel
 	SPCLI_LIBRARY_DIR=$(CURDIR)/$(SANITIZED)/lib LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest tests/engines tests/test_golden.py -p no:cacheprovider
+
+# The machine code of the CUDA engine's kernels; needs no GPU. TRITON=3.6.0 compiles with that release, which gets an
+# environment of its own, because torch pins one.
+COMPILER := build/triton-$(TRITON)
+compile-table: $(VENV)/test.stamp
+ifeq ($(TRITON),)
+	$(BIN)/python benchmarks/cuda_compile.py
+else
+	test -x $(COMPILER)/bin/python || $(PYTHON) -m venv $(COMPILER)
+	$(COMPILER)/bin/python -m pip --disable-pip-version-check install --quiet triton==$(TRITON) numpy msgspec
+	$(BIN)/python benchmarks/cuda_compile.py --save $(COMPILER)/launches.json
+	PYTHONPATH=. $(COMPILER)/bin/python benchmarks/cuda_compile.py --launches $(COMPILER)/launches.json
+endif
 
 clean:
 	rm -rf $(VENV) build out spcli/engines/cpu/*.so

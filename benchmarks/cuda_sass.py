@@ -129,7 +129,7 @@ def _constant(value: Any) -> Any:
         import triton.language as tl
 
         return tl.dtype(value[6:])
-    return value
+    return tuple(_constant(part) for part in value) if isinstance(value, list | tuple) else value
 
 
 def _read(listing: str) -> tuple[list[str], list[int]]:

@@ -17,8 +17,9 @@ from triton import cdiv, next_power_of_2
 from spcli.engines.base import Epilogue, LayerParameters
 from spcli.engines.cuda import arrays, rulebook
 from spcli.engines.cuda.arrays import STORAGE, empty
+from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.kernels import pointwise as kernels
-from spcli.engines.cuda.launch import INTERPRETED, call, launch
+from spcli.engines.cuda.launch import call, launch
 from spcli.engines.cuda.sites import CudaSites
 from spcli.program import NO_ACTIVATION, Activation
 
@@ -39,7 +40,7 @@ class Norm:
 def tile(rows: int, channels: int) -> tuple[int, int]:
     """Rows and columns of one program's block; no result depends on them."""
     columns = min(next_power_of_2(channels), MOST_COLUMNS)
-    if INTERPRETED:
+    if scaled():
         return min(next_power_of_2(max(rows, 1)), INTERPRETED_ELEMENTS // columns), columns
     return ELEMENTS // columns, columns
 
@@ -84,7 +85,7 @@ def layer_norm(inputs: Tensor, norm: Norm, epilogue: Epilogue, dtype: str, out: 
     more, activation = epilogue.add, epilogue.activation
     # A row is one program's, whatever its length.
     columns = next_power_of_2(channels)
-    block = INTERPRETED_ELEMENTS if INTERPRETED else ELEMENTS // 2
+    block = INTERPRETED_ELEMENTS if scaled() else ELEMENTS // 2
     block_rows = min(next_power_of_2(max(rows, 1)), max(block // columns, 1))
     launch(
         kernels.layer_norm, (cdiv(rows, block_rows),),

@@ -7,14 +7,15 @@ from torch import Tensor
 from triton import cdiv, next_power_of_2
 
 from spcli.engines.cuda.arrays import STORAGE, empty
+from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.kernels import pool as kernels
-from spcli.engines.cuda.launch import INTERPRETED, launch
+from spcli.engines.cuda.launch import launch
 from spcli.engines.cuda.pointwise import tile
 from spcli.engines.cuda.rulebook import CudaMap
 from spcli.engines.cuda.sites import CudaSites
 
 # How many programs share the rows of one scan; the interpreter carries out one after another.
-PARTS = 4 if INTERPRETED else 64
+PARTS, SCALED_PARTS = 64, 4
 PART_ELEMENTS = 1024
 
 
@@ -41,15 +42,16 @@ def global_pool(inputs: Tensor, sites: CudaSites, reduce: str, dtype: str) -> Te
     columns = min(next_power_of_2(channels), 32)
     across, mean = cdiv(channels, columns), reduce == "mean"
     counts = empty(scans, torch.int32)
-    parts = empty((scans * PARTS, channels), torch.float64)
+    share = SCALED_PARTS if scaled() else PARTS
+    parts = empty((scans * share, channels), torch.float64)
     out = empty((scans, channels), STORAGE[dtype])
     launch(
-        kernels.pool_parts, (scans * PARTS, across),
+        kernels.pool_parts, (scans * share, across),
         inputs, inputs.stride(0), sites.indices, sites.indices.stride(0), sites.total, counts, parts, channels,
-        MEAN=mean, PARTS=PARTS, ROWS=PART_ELEMENTS // columns, COLUMNS=columns,
+        MEAN=mean, PARTS=share, ROWS=PART_ELEMENTS // columns, COLUMNS=columns,
     )  # fmt: skip
     launch(
         kernels.join_parts, (scans, across), parts, counts, out, channels,
-        MEAN=mean, TF32=dtype == "tf32", PARTS=PARTS, COLUMNS=columns,
+        MEAN=mean, TF32=dtype == "tf32", PARTS=share, COLUMNS=columns,
     )  # fmt: skip
     return out

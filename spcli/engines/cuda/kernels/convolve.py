@@ -2,7 +2,8 @@
 
 Nothing is added atomically and taps are summed in ascending order, so the bits are the same in every run. Strides of
 feature rows come divided by a constant (`*_UNIT`) so that the compiler knows what divides them and loads 16 bytes at
-once, without a compilation for every stride. IN_CHANNELS and OUT_CHANNELS are 0 where they fill whole blocks. Lines that load weights name `weight_ptr`: the compile table reads that.
+once, without a compilation for every stride. IN_CHANNELS and OUT_CHANNELS are 0 where they fill whole blocks. Lines
+that load weights name `weight_ptr`: the compile table reads that.
 """
 
 import triton

@@ -1,0 +1,76 @@
+"""The convolution kernels compile for a GPU that is not here, and use it as they should.
+
+The whole table (every kernel, sm_80 as well) is `make compile-table`; this is the part that matters most for speed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cuda_compile import described, problems
+from cuda_sass import SHARED_LIMIT, Code, Job
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "cuda_compile.py"
+CODE = Code(
+    registers=64, stack=0, shared=0, spills=0, instructions=1, hmma=0, hgmma=4, ffma=0, copies=0, wide_copies=0,
+    weight_width=16, seconds=0.0,
+)  # fmt: skip
+JOB = Job(
+    "spcli.engines.cuda.kernels.convolve:convolve",
+    {"x_ptr": "*fp16:16", "add_ptr": "none", "volume": "i32"},
+    {"ROWS": 64, "PRECISION": "ieee"},
+)
+
+
+def test_the_convolutions_of_second_kitti_use_the_tensor_cores_of_sm_90(tmp_path: Path) -> None:
+    pytest.importorskip("triton", reason="Triton, which compiles the kernels, is not installed")
+    path = tmp_path / "table.json"
+    command = [sys.executable, SCRIPT, "--network", "second-kitti", "--capability", "90", "--only", "convolve:"]
+    environ = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environ["PYTHONPATH"] = os.pathsep.join([str(SCRIPT.parents[1]), environ.get("PYTHONPATH", "")])
+    run = subprocess.run([*command, "--json", path], capture_output=True, text=True, env=environ)
+    assert run.returncode == 0, run.stdout + run.stderr
+    rows = json.loads(path.read_text())
+    # conv_input, conv1 and conv2_down have shapes of their own; conv3_1 and conv4_down among others share one.
+    formats = Counter((row["arguments"]["x_ptr"], row["constants"]["PRECISION"]) for row in rows)
+    assert {key: count >= 6 for key, count in formats.items()} == {
+        ("*fp32:16", "ieee"): True,
+        ("*fp32:16", "tf32"): True,
+        ("*fp16:16", "ieee"): True,
+        ("*bf16:16", "ieee"): True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ({"spills": 9}, "9 loads and stores of spilled registers"),
+        ({"shared": SHARED_LIMIT[90] + 1}, "bytes of shared memory"),
+        ({"hgmma": 0}, "no tensor-core instructions"),
+        ({"weight_width": 4}, "weights are loaded 4 bytes at a time"),
+        ({"weight_width": 0}, "weights are loaded 0 bytes at a time"),
+    ],
+)
+def test_the_table_complains_of_what_must_not_be(code: dict[str, int], complaint: str) -> None:
+    assert problems(JOB, CODE, 90) == []
+    (found,) = problems(JOB, Code(**(vars(CODE) | code)), 90)
+    assert complaint in found
+
+
+def test_exact_float32_and_other_kernels_need_no_tensor_cores() -> None:
+    plain = Code(**(vars(CODE) | {"hgmma": 0}))
+    assert problems(Job(JOB.kernel, {"x_ptr": "*fp32:16"}, {"PRECISION": "ieee"}), plain, 90) == []
+    assert problems(Job(JOB.kernel, {"x_ptr": "*fp32:16"}, {"PRECISION": "tf32"}), plain, 90) != []
+    assert problems(Job("spcli.engines.cuda.kernels.pool:pool", {}, {}), plain, 90) == []
+
+
+def test_a_kernel_that_does_not_compile_is_a_problem() -> None:
+    assert problems(JOB, "CompilationError: at 3:4", 90) == ["CompilationError: at 3:4"]
+    assert described(JOB) == "convolve fp16 rows=64 precision=ieee without add"
