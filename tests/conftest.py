@@ -51,13 +51,23 @@ def _engine_names() -> list[str]:
 @pytest.fixture(scope="session", params=_engine_names())
 def engine(request: pytest.FixtureRequest) -> Any:
     """Every engine of the table in turn; one that cannot run here skips with its own reason."""
+    return _engine(request.param)
+
+
+@pytest.fixture(scope="session")
+def cuda() -> Any:
+    """The CUDA engine, for tests of what is its own: on a GPU, else in Triton's interpreter, else they skip."""
+    return _engine("cuda")
+
+
+def _engine(name: str) -> Any:
     from spcli.engines import load_engine
     from spcli.errors import DeviceError
 
     try:
-        return load_engine(request.param)
+        return load_engine(name)
     except DeviceError as reason:
-        pytest.skip(f"engine {request.param}: {reason}")
+        pytest.skip(f"engine {name}: {reason}")
 
 
 @pytest.hookimpl(wrapper=True)
