@@ -69,9 +69,7 @@ class Prepared(Struct, frozen=True):
 class Workshop:
     """Makes networks ready when a scan first needs them and keeps them for the next."""
 
-    def __init__(
-        self, config: Config, engine: Engine, want: Want, weights: Weights | None, graph: bool = True
-    ) -> None:
+    def __init__(self, config: Config, engine: Engine, want: Want, weights: Weights | None, graph: bool = True) -> None:
         """`weights` None leaves parameters out, for runs that compute no features; `want.layers` may be empty."""
         self._config = config
         self._engine = engine

@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from spcli import __version__
 from spcli.engines.base import Frame
 from spcli.errors import SpcliError
@@ -123,10 +125,25 @@ def empty_layers_warning(network: Network, frame: Frame) -> list[str]:
     return [f"no active output site in layer{'s' if len(empty) > 1 else ''} {', '.join(empty)}"]
 
 
+def not_finite_warnings(frame: Frame) -> list[str]:
+    """A warning for each output with values that are not finite. A sum tells, at less cost, that there are none."""
+    found = []
+    for name, output in frame.outputs.items():
+        with np.errstate(all="ignore"):
+            suspect = not np.isfinite(output.features.sum())
+        count = int(np.count_nonzero(~np.isfinite(output.features))) if suspect else 0
+        if count:
+            found.append(
+                f"{count} values of {name} are not finite: the input or the weights hold such, or numbers pass what "
+                "the dtype can hold (float16 ends at 65504; bfloat16 and tf32 reach as far as float32)"
+            )
+    return found
+
+
 def result_warnings(spec: VoxelSpec | None, network: Network, frame: Frame) -> list[str]:
     """What is to be said about one scan's run, besides what its reader said."""
     lost = loss_warnings(frame.scan, spec) if frame.scan and spec else []
-    return [*lost, *empty_layers_warning(network, frame)]
+    return [*lost, *empty_layers_warning(network, frame), *not_finite_warnings(frame)]
 
 
 # `meta`, the JSON string inside a file.

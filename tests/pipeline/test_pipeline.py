@@ -203,6 +203,18 @@ def test_a_convolution_of_one_cell_keeps_its_sites_and_is_still_no_submanifold_o
     assert result.features.features.shape == (2, 5)
 
 
+def test_features_that_are_not_finite_are_warned_of_with_their_number(config):
+    assert not any("finite" in warning for warning in run(config, CLOUD).warnings)
+    values = CLOUD.values.copy()
+    values[:, 3] = 3e38
+    result = run(config, PointCloud(values, CLOUD.columns), weights={
+        name: np.full_like(array, 9) for name, array in spcli.initial_parameters(config.network(4, None), 0).items()
+    })  # fmt: skip
+    wrong = int((~np.isfinite(result.features.features)).sum())
+    told = [warning for warning in result.warnings if "not finite" in warning]
+    assert wrong and told[0].startswith(f"{wrong} values of b are not finite")
+
+
 def test_a_scan_without_points_names_the_first_of_many_empty_layers():
     more = "".join(f"  - {{name: c{i}, type: Linear, out_channels: 2}}\n" for i in range(8))
     warnings = run(read_config(NETWORK + more), PointCloud(CLOUD.values[:0], CLOUD.columns)).warnings
