@@ -1,0 +1,243 @@
+"""`spcli` on a CUDA device. Where there is none, Triton's interpreter stands in for one inside this process."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spcli.engines import device
+from spcli.engines.driver import CudaDriver
+
+NO_DEVICE = "spcli: error: there is no CUDA device here; use --device cpu or auto\n"
+
+
+@pytest.fixture
+def with_device(cuda, monkeypatch):
+    """A driver that knows one device, and the engine behind it."""
+    monkeypatch.setattr(device, "ask_driver", lambda: CudaDriver(True, 1))
+    return cuda
+
+
+@pytest.fixture
+def without_device(monkeypatch):
+    monkeypatch.setattr(device, "ask_driver", lambda: CudaDriver(False))
+
+
+@pytest.fixture(scope="session")
+def thin(folder):
+    """A scan of a few hundred voxels: the interpreter is slow."""
+    from spcli.sample import street_scan
+
+    street_scan(0, 600).values.tofile(folder / "thin.bin")
+    return folder / "thin.bin"
+
+
+def test_a_run_on_cuda_writes_what_the_cpu_writes(spcli, with_device, thin, config, tmp_path):
+    """The rulebooks bit for bit, with a graph and without; the features to rounding."""
+    records = {}
+    for name, options in {"cpu": ["cpu"], "graph": ["cuda"], "steps": ["cuda", "--no-graph"]}.items():
+        outcome = spcli("-q", "run", "--config", config, thin, "-o", tmp_path / name, "--device", *options)
+        assert outcome.code == 0, outcome.err
+        records[name] = outcome.record
+    assert {name: record["device"] for name, record in records.items()} == {
+        "cpu": "cpu",
+        "graph": "cuda",
+        "steps": "cuda",
+    }
+    assert records["cpu"]["layers"] == records["graph"]["layers"] == records["steps"]["layers"]
+    rules = [(tmp_path / name / "thin.rulebooks.npz").read_bytes() for name in records]
+    assert rules[0] == rules[1] == rules[2]
+    features = [np.load(tmp_path / name / "thin.features.npz") for name in records]
+    assert features[1]["features"].tobytes() == features[2]["features"].tobytes()
+    np.testing.assert_array_equal(features[0]["indices"], features[1]["indices"])
+    np.testing.assert_allclose(features[0]["features"], features[1]["features"], rtol=1e-4, atol=1e-5)
+
+
+def test_no_graph_reaches_the_engine(spcli, with_device, thin, config, tmp_path, monkeypatch):
+    asked = []
+
+    def compile(self, program, parameters, want, graph=True):
+        asked.append(graph)
+        return compiled(self, program, parameters, want, False)
+
+    compiled = type(with_device).compile
+    monkeypatch.setattr(type(with_device), "compile", compile)
+    for options in ([], ["--no-graph"]):
+        assert spcli("run", "--config", config, thin, "-o", tmp_path, "--overwrite", *options).code == 0
+    assert asked == [True, False]
+
+
+def test_no_graph_changes_nothing_on_the_cpu(spcli, thin, config, tmp_path):
+    for name, options in (("a", []), ("b", ["--no-graph"])):
+        outcome = spcli("run", "--config", config, thin, "-o", tmp_path / name, "--device", "cpu", *options)
+        assert outcome.code == 0
+    names = sorted(path.name for path in (tmp_path / "a").glob("*.npz"))
+    assert names and all((tmp_path / "a" / n).read_bytes() == (tmp_path / "b" / n).read_bytes() for n in names)
+
+
+@pytest.mark.parametrize("dtype", ["tf32", "float16", "bfloat16"])
+def test_other_arithmetic_is_the_devices(spcli, with_device, thin, config, tmp_path, dtype):
+    outcome = spcli("run", "--config", config, thin, "-o", tmp_path, "--dtype", dtype, "--device", "cuda", "--no-graph")
+    assert (outcome.code, outcome.record["device"]) == (0, "cuda")
+    stored = np.load(tmp_path / "thin.features.npz")["features"].dtype
+    assert stored == (np.float16 if dtype == "float16" else np.float32)
+
+
+@pytest.fixture
+def full_once(with_device, monkeypatch):
+    """The device has too little memory for the first scan."""
+    import torch
+
+    from spcli.engines.cuda import voxelize
+
+    voxelized, calls = voxelize.voxelize, []
+
+    def once(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise torch.cuda.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which "
+                "5.22 GiB is free."
+            )
+        return voxelized(*arguments)
+
+    monkeypatch.setattr(voxelize, "voxelize", once)
+
+
+@pytest.mark.parametrize("command", ["run", "voxelize"])
+def test_too_little_memory_is_exit_3_and_one_sentence(spcli, full_once, thin, config, tmp_path, command):
+    outcome = spcli(command, "--config", config, thin, "-o", tmp_path / "out", "--device", "cuda")
+    assert (outcome.code, outcome.record["error"]["code"]) == (3, 3)
+    assert "20.00 GiB asked for, 5.22 GiB of 79.11 GiB free" in outcome.record["error"]["message"]
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_too_little_memory_for_one_scan_does_not_stop_the_others(spcli, full_once, thin, folder, config, tmp_path):
+    outcome = spcli("run", "--config", config, thin, folder / "one.bin", "-o", tmp_path, "--device", "cuda")
+    assert (outcome.code, [record["ok"] for record in outcome.lines]) == (4, [False, True])
+    assert outcome.lines[0]["error"]["code"] == 3
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "--config", "{config}", "{thin}", "-o", "{out}"),
+        ("voxelize", "{thin}", "--preset", "quickstart", "-o", "{out}"),
+    ],
+)
+def test_cuda_without_a_device_is_exit_3_before_anything_is_written(
+    spcli, without_device, command, thin, config, tmp_path
+):
+    places = {"config": config, "thin": thin, "out": tmp_path / "out"}
+    outcome = spcli(*(part.format(**places) for part in command), "--device", "cuda")
+    assert (outcome.code, outcome.out, outcome.err) == (3, b"", NO_DEVICE)
+    assert not (tmp_path / "out").exists()
+
+
+# doctor
+
+
+def test_doctor_warms_nothing_up_without_a_device(spcli, without_device):
+    outcome = spcli("doctor", "--warmup", "--dtype", "float16")
+    assert (outcome.code, outcome.out, outcome.err) == (3, b"", NO_DEVICE)
+
+
+def test_doctor_takes_a_dtype_for_warming_up_only(spcli):
+    outcome = spcli("doctor", "--dtype", "float16")
+    assert outcome.code == 2 and "--warmup" in outcome.err
+
+
+def test_doctor_warms_up_each_dtype(spcli, with_device, monkeypatch):
+    """Every preset for every dtype of the list; the last lines say how many kernels and how long."""
+    from spcli.config import preset_names
+    from spcli.pipeline import warmup
+
+    warmed = []
+
+    def warm_up(engine, names):
+        warmed.append((engine.dtype, tuple(names)))
+        return warmup.Warmth(12, 3, 4.56, "/cache")
+
+    monkeypatch.setattr(warmup, "warm_up", warm_up)
+    outcome = spcli("doctor", "--warmup", "--dtype", "float16,float32", "--format", "table")
+    assert outcome.code == 0
+    assert warmed == [("float32", preset_names()), ("float16", preset_names())]
+    assert outcome.out.decode().splitlines()[-2:] == [
+        f"OK    warm-up for {dtype}: 12 kernels compiled and 3 found in /cache, 4.6 s"
+        for dtype in ("float32", "float16")
+    ]
+
+
+def test_warming_up_runs_a_configuration_step_by_step_and_as_a_recording(cuda, monkeypatch):
+    from spcli.engines.cuda.graph import CudaRunner
+    from spcli.pipeline.warmup import warm_up
+
+    frames = []
+    compiled = type(cuda).compile
+
+    def compile(self, *arguments):
+        runner = compiled(self, *arguments)
+        assert isinstance(runner, CudaRunner)
+        submit = runner.submit
+        runner.submit = lambda scan: frames.append(scan) or submit(scan)
+        return runner
+
+    monkeypatch.setattr(type(cuda), "compile", compile)
+    warmth = warm_up(cuda, ["quickstart"], points=300)
+    assert len(frames) == 2 and warmth.seconds > 0 and warmth.folder
+
+
+def lines(outcome):
+    return {check["name"]: check for check in outcome.record["checks"]}
+
+
+def test_doctor_describes_a_device_and_tests_itself_on_it(spcli, with_device, monkeypatch):
+    from spcli import doctor
+    from spcli.engines import cuda
+
+    facts = {"devices": ["H100 (9.0, 80 GiB)"], "torch": "torch 2.13.0 for CUDA 13.0", "triton": "Triton 3.7.1"}
+    monkeypatch.setattr(doctor, "ask_driver", lambda: CudaDriver(True, 1))
+    monkeypatch.setattr(cuda, "describe", lambda: facts)
+    monkeypatch.setattr(doctor.toolchain, "missing", lambda: None)
+    found = lines(spcli("doctor"))
+    assert found["CUDA"]["detail"] == "driver, 1 devices"
+    assert found["CUDA engine"]["detail"] == "H100 (9.0, 80 GiB), torch 2.13.0 for CUDA 13.0, Triton 3.7.1"
+    assert found["self-test on CUDA: strided convolution"]["ok"] is True
+    assert found["C compiler"]["ok"] is True
+
+
+def test_doctor_tells_of_a_missing_compiler_where_there_is_a_device(spcli, with_device, monkeypatch):
+    """That is no failure: the CPU engine needs none."""
+    from spcli import doctor
+
+    monkeypatch.setattr(doctor, "ask_driver", lambda: CudaDriver(True, 1))
+    monkeypatch.setattr(doctor.toolchain, "missing", lambda: "Triton needs a C compiler")
+    outcome = spcli("doctor")
+    assert lines(outcome)["C compiler"] == {"name": "C compiler", "ok": None, "detail": "Triton needs a C compiler"}
+    assert not any(name.startswith("self-test on CUDA") for name in lines(outcome))
+
+
+def test_doctor_says_why_a_device_cannot_be_used(spcli, monkeypatch):
+    from spcli import doctor
+    from spcli.errors import DeviceError
+
+    def load(name):
+        if name == "cuda":
+            raise DeviceError("torch 2.13.0+cpu is a build without CUDA")
+        return loaded(name)
+
+    loaded = doctor.load_engine
+    monkeypatch.setattr(doctor, "ask_driver", lambda: CudaDriver(True, 1))
+    monkeypatch.setattr(doctor, "load_engine", load)
+    outcome = spcli("doctor")
+    assert outcome.code == 0
+    assert lines(outcome)["CUDA engine"]["detail"] == "torch 2.13.0+cpu is a build without CUDA"
+
+
+def test_doctor_without_a_driver_looks_no_further(spcli, monkeypatch):
+    from spcli import doctor
+
+    monkeypatch.setattr(doctor, "ask_driver", lambda: CudaDriver(False))
+    found = lines(spcli("doctor"))
+    assert found["CUDA"] == {"name": "CUDA", "ok": None, "detail": "no driver (libcuda.so.1)"}
+    assert "CUDA engine" not in found and "C compiler" not in found

@@ -1,0 +1,129 @@
+"""What the device, or the machine around Triton, cannot do is one sentence and exit code 3; a bug stays a bug."""
+
+from __future__ import annotations
+
+import subprocess
+import sysconfig
+import weakref
+from typing import Any
+
+import pytest
+
+from spcli.engines.cuda import toolchain
+from spcli.errors import DeviceError
+
+torch = pytest.importorskip("torch", reason="the CUDA engine needs torch")
+triton = pytest.importorskip("triton", reason="the CUDA engine needs triton")
+
+# As torch words it.
+FULL = (
+    "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 5.22 GiB is "
+    "free. Including non-PyTorch memory, this process has 73.88 GiB memory in use. Of the allocated memory 70.01 GiB "
+    "is allocated by PyTorch, with 1.50 GiB allocated in private pools (e.g., CUDA Graphs), and 2.00 MiB is reserved"
+)
+
+
+def told(error: Exception) -> str:
+    from spcli.engines.cuda.memory import device_errors
+
+    with pytest.raises(DeviceError) as caught, device_errors():
+        raise error
+    sentence = str(caught.value)
+    assert "\n" not in sentence and caught.value.exit_code == 3 and caught.value.__cause__ is error
+    return sentence
+
+
+def test_too_little_memory_names_what_was_asked_for_and_what_is_free() -> None:
+    sentence = told(torch.cuda.OutOfMemoryError(FULL))
+    assert "20.00 GiB asked for, 5.22 GiB of 79.11 GiB free" in sentence and "larger voxels" in sentence
+
+
+def test_pinned_host_memory_that_runs_out_is_told_without_numbers() -> None:
+    assert "CUDA error: out of memory" in told(RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"))
+
+
+def test_what_failed_lets_go_of_its_tensors() -> None:
+    """A batch goes on with the next scan, and the error is kept until its record is written."""
+    from spcli.engines.cuda.memory import device_errors
+
+    kept: list[Any] = []
+
+    def work() -> None:
+        tensor = torch.zeros(3)
+        kept.append(weakref.ref(tensor))
+        raise torch.cuda.OutOfMemoryError(FULL)
+
+    with pytest.raises(DeviceError) as caught, device_errors():
+        work()
+    assert kept[0]() is None and caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), FileNotFoundError(2, "missing", "/a/scan.bin")])
+def test_other_errors_stay_what_they_are(error: Exception) -> None:
+    from spcli.engines.cuda.memory import device_errors
+
+    with pytest.raises(type(error)) as caught, device_errors():
+        raise error
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("place", ["cache/ABC", "cache", "."])
+def test_a_cache_that_cannot_be_written_names_its_folder(monkeypatch, tmp_path, place: str) -> None:
+    """A file in it, itself, or the folder it would have to be made in."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+    sentence = told(PermissionError(13, "Permission denied", str(tmp_path / place)))
+    assert f"{tmp_path / 'cache'} (Permission denied)" in sentence and "TRITON_CACHE_DIR" in sentence
+
+
+@pytest.fixture
+def bare(monkeypatch, tmp_path) -> Any:
+    """A machine without compilers."""
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def add_compiler(folder: Any, name: str) -> None:
+    (folder / name).write_text("#!/bin/sh\nexit 1\n")
+    (folder / name).chmod(0o755)
+
+
+def test_a_machine_without_a_compiler_is_told_what_to_install(bare) -> None:
+    assert toolchain.compiler() is None
+    assert "finds neither gcc nor clang" in str(toolchain.missing())
+    assert told(RuntimeError("Failed to find C compiler. Please specify via CC")) == toolchain.missing()
+
+
+def test_the_compiler_is_the_one_triton_calls(bare, monkeypatch) -> None:
+    add_compiler(bare, "clang")
+    assert toolchain.compiler() == str(bare / "clang")
+    add_compiler(bare, "gcc")
+    assert toolchain.compiler() == str(bare / "gcc")
+    monkeypatch.setenv("CC", "nvc")
+    assert toolchain.compiler() == "nvc" and "CC names nvc, which cannot be run" in str(toolchain.missing())
+
+
+def test_a_python_without_its_header_is_told_what_to_install(bare, monkeypatch) -> None:
+    add_compiler(bare, "gcc")
+    monkeypatch.setattr(sysconfig, "get_paths", lambda *scheme: {"include": str(bare)})
+    assert f"Python.h, which is not in {bare}" in str(toolchain.missing())
+    assert told(subprocess.CalledProcessError(1, [str(bare / "gcc"), "main.c"])) == toolchain.missing()
+    (bare / "Python.h").touch()
+    assert toolchain.missing() is None
+    assert "failed (exit 1)" in told(subprocess.CalledProcessError(1, [str(bare / "gcc"), "main.c"]))
+
+
+def test_tritons_own_programs_are_not_taken_for_the_compiler() -> None:
+    from spcli.engines.cuda.memory import explained
+
+    assert explained(subprocess.CalledProcessError(255, ["ptxas", "a.ptx"])) is None
+
+
+def test_kernels_are_counted_by_whether_they_were_compiled() -> None:
+    from spcli.engines.cuda.compiled import counted
+
+    before = triton.knobs.compilation.listener
+    with counted() as kernels:
+        for hit in (True, False, False):
+            triton.knobs.compilation.listener(src=None, metadata={}, metadata_group={}, times=None, cache_hit=hit)
+    assert (kernels.compiled, kernels.found) == (2, 1) and triton.knobs.compilation.listener is before
