@@ -130,6 +130,19 @@ def test_a_smaller_an_empty_and_the_first_frame_again(cuda: Any, monkeypatch: An
     assert rehearse.captures == 1
 
 
+def test_what_the_run_before_a_capture_prepared_is_captured_too(cuda: Any, monkeypatch: Any) -> None:
+    """A device carries the work out once before it captures it; an index left over from then would find old sites."""
+    from spcli.engines.cuda.capture import Stream
+
+    capture = Stream.capture
+    monkeypatch.setattr(Stream, "capture", lambda stream, work: (work(), capture(stream, work))[1])
+    builder = small_net()
+    rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
+    for seed in (30, 31, 32):
+        rehearse(tensor(seed, 60))
+    assert rehearse.captures == 1
+
+
 def test_frames_that_outgrow_their_buffers_are_repeated_with_more_room(cuda: Any, monkeypatch: Any) -> None:
     builder = small_net()
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 import oracle
 from contract import assert_same_rules, oracle_rules, scene, tuples
 from spcli.engines import load_engine
+from spcli.engines.base import Points
 from spcli.errors import DeviceError
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
+from spcli.grid import VoxelSpec
 from spcli.sparse_tensor import SparseTensor
 from strategies import convolutions, examples
 
@@ -147,19 +150,39 @@ def test_keys_are_narrow_while_every_frame_of_a_graph_keeps_to_a_number_of_cells
     assert cuda.build(promised, UP2).outputs.index.wide  # eight times as many cells
 
 
-@examples(60)
-@given(convolutions())
-def test_outputs_never_pass_the_promise_they_inherit(cuda: Any, case: tuple[SparseTensor, ConvGeometry]) -> None:
+def test_voxels_of_a_recording_for_any_grid_promise_their_number_of_cells(cuda: Any) -> None:
+    from spcli.engines.cuda import voxelize
+    from spcli.engines.cuda.room import ExactRoom
+
+    points = Points(np.zeros((1, 3), np.float32), (0, 1, 2), (0,))
+    for size, wide in ((0.05, False), (1e-5, True)):
+        spec = VoxelSpec((size,) * 3, (0, 0, 0, 1, 1, 1), spatial_shape_extra=(1, 0, 0))
+        grid = voxelize.grid_of(points, spec)
+        any_grid = replace(voxelize.device_grid(grid), grows=True)
+        device = voxelize.DevicePoints(
+            voxelize.upload(points.values), voxelize.upload(np.ones(1, np.int32)), points.xyz, points.features
+        )
+        voxels = voxelize.record(device, any_grid, spec, ExactRoom(), "float32", voxelize.Extras())
+        assert voxels.sites.index.wide == voxelize.wide_keys(grid) == wide
+        assert wide or voxels.sites.most_cells >= np.prod(voxels.sites.spatial_shape)
+
+
+def test_outputs_never_pass_the_promise_they_inherit(cuda: Any) -> None:
+    """The growth of a window bounds the outputs of every input size, the largest kernels and strides included."""
     from spcli.engines.cuda.rulebook import _growth, _window
 
-    tensor, geometry = case
-    cells = [np.prod(shape) for shape in (tensor.spatial_shape, geometry.out_spatial_shape(tensor.spatial_shape))]
-    assert cells[1] <= cells[0] * _growth(_window(geometry))
+    for k, s, p, d, transposed in product((1, 2, 3, 7), (1, 2, 3), (0, 1, 3), (1, 2, 3), (False, True)):
+        extra = max(s, d) - 1 if transposed else 0
+        geometry = ConvGeometry((k, 1), (s, 1), (p, 0), (d, 1), (extra, 0), transposed=transposed)
+        most = _growth(_window(geometry))
+        assert all(geometry.out_spatial_shape((size, 1))[0] <= size * most for size in range(1, 9))
 
 
 def test_a_dilation_that_spreads_neighbours_over_several_words(cuda: Any) -> None:
     """Taps 64 and 70 cells apart along x: no two words hold them all."""
-    tensor = scene(23, 300, (3, 4, 400))
+    chosen = np.sort(np.random.default_rng(23).permutation(2 * 3 * 400)[:700])
+    indices = np.stack(np.unravel_index(chosen, (1, 2, 3, 400)), axis=1).astype(np.int32)
+    tensor = SparseTensor(np.ones((700, 1), np.float32), indices, (2, 3, 400))
     for step in (32, 64, 70):
         geometry = submanifold_geometry((1, 3, 5), (1, 1, step))
         with fences():

@@ -136,7 +136,8 @@ class Lane:
             voxels = record(self._input.points, self._input.grid, program.voxelize, room, engine.dtype, Extras())
             sites, features, tally = voxels.sites, voxels.features, voxels.tally
         else:
-            sites, features = self._input.sites, self._input.features
+            # A copy, so that its index is part of what is captured and not left over from the run before the capture.
+            sites, features = replace(self._input.sites), self._input.features
         self._clock.mark("voxelize")
         index = walk_index(engine, program, sites)
         self._clock.mark("index")

@@ -21,7 +21,7 @@ from spcli.engines.cuda.launch import call, launch, only_outside_frames
 BITMAP_BYTES = 256 << 20  # a larger bitmap would take longer to clear than keys take to search
 NARROW_CELLS = 1 << 62  # more cells than this, and a cell's number in raster order could overflow an int64
 _LONGEST_LINE = 1 << 30  # bitmap kernels count in int32; strides and paddings must not carry them out of it
-_LANES, _SCALED_LANES = 512, 16384  # of a program; an interpreter pays by operation, not by lane
+_LANES, _SCALED_LANES = 1024, 16384  # of a program; an interpreter pays by operation, not by lane
 
 
 @dataclass(frozen=True)

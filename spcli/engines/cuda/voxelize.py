@@ -24,6 +24,8 @@ TALLY = 7  # active, nonfinite, out_of_range, over_max_points, over_max_voxels, 
 _NO_CAP = 2**31 - 1
 _SHORT = 64  # points of a voxel that are reduced one after another; above it many at once
 _SPAN = 1024  # blocks whose counts are added at a time
+_NARROW_CELLS = 2**62  # a cell's number must fit an int64
+_PROMISED_CELLS = 2**40  # of every grid of a recording that serves many, so that maps over larger grids have room
 _UNROLL = 4  # points of a voxel that are loaded together
 
 
@@ -102,7 +104,7 @@ class DeviceGrid:
     @property
     def wide(self) -> bool:
         """Whether a cell's number does not fit an int64, so that a key has two parts."""
-        return _too_many(self.host_cells)
+        return math.prod(self.host_cells) > (_PROMISED_CELLS if self.grows else _NARROW_CELLS)
 
     @property
     def key_type(self) -> torch.dtype:
@@ -133,7 +135,7 @@ class DeviceVoxels:
 
 def wide_keys(grid: VoxelGrid) -> bool:
     """Whether a grid has so many cells that a recording for others does not serve it."""
-    return _too_many(grid.cells)
+    return math.prod(grid.cells) > _PROMISED_CELLS
 
 
 def device_grid(grid: VoxelGrid) -> DeviceGrid:
@@ -334,7 +336,9 @@ def _rows(task: _Task, order: _Order, runs: _Runs, counts: tuple[Tensor, Tensor]
         REDUCE=task.spec.reduce, LONGEST=_SHORT if task.crowded else 0, TF32=task.dtype == "tf32",
         WIDE=grid.wide, BLOCK=block, LANES=lanes, CHUNK=chunk, UNROLL=_UNROLL, **points.layout,
     )  # fmt: skip
-    sites = CudaSites(grid.spatial_shape, 1, indices, total, grid.shape, grid.grows)
+    # A cell or more an axis: the extra ones multiply their number by one more than theirs at most.
+    most_cells = _PROMISED_CELLS * math.prod(1 + extra for extra in task.spec.spatial_shape_extra)
+    sites = CudaSites(grid.spatial_shape, 1, indices, total, grid.shape, grid.grows, None if grid.wide else most_cells)
     return DeviceVoxels(sites, features, num_points, tally, None, None)
 
 
@@ -370,7 +374,3 @@ def _integers(count: int) -> Tensor:
 
 def _power_of_two(count: int) -> int:
     return 1 << max(count - 1, 0).bit_length()
-
-
-def _too_many(cells: tuple[int, ...]) -> bool:
-    return math.prod(cells) > 2**62
