@@ -78,6 +78,45 @@ def test_sums_and_norms_in_every_format(engine: Any, columns: int, activation: A
     assert (wide[:, :BESIDE] == UNTOUCHED).all() and (wide[:, BESIDE + columns :] == UNTOUCHED).all()
 
 
+@pytest.mark.parametrize("columns", [6, 67])
+def test_blocks_as_on_a_device_give_the_same_bits(cuda: Any, columns: int) -> None:
+    """Every operation over 150 sites, in blocks as large as an interpreter likes and in the device's."""
+    from spcli.engines.cuda.blocks import true_shapes
+
+    def everything() -> list[np.ndarray]:
+        tensor = scene(23, 150, (6, 20, 20), batch_size=2)
+        sites = cuda.sites(tensor.indices, tensor.spatial_shape, 2)
+        one, other = (cuda.upload(real_features(seed, len(tensor.indices), columns)) for seed in (1, 2))
+        norm = LayerParameters(norm_weight=real_features(3, 1, columns)[0], norm_bias=real_features(4, 1, columns)[0])
+        results = [
+            cuda.add([one, other, one], ACTIVATIONS[3]),
+            cuda.layer_norm(one, norm, 1e-3, Epilogue(other, ACTIVATIONS[1])),
+            cuda.channel_reduction(one, 1),
+            cuda.to_dense(one, sites),
+            cuda.global_pool(one, sites, "max"),
+            *(cuda.pool(one, cuda.build(sites, DOWN3), reduce) for reduce in ("max", "mean")),
+        ]
+        flat = cuda.flatten(sites)
+        folded = cuda.download(cuda.height_compression(one, sites, flat), cuda.count(flat))
+        return [*map(cuda.download, results), folded]
+
+    large = everything()
+    with true_shapes(80):
+        small = everything()
+    assert [array.tobytes() for array in small] == [array.tobytes() for array in large]
+
+
+def test_global_means_in_as_many_parts_as_on_a_device(cuda: Any) -> None:
+    from spcli.engines.cuda.blocks import true_shapes
+
+    tensor = scene(24, 150, (6, 20, 20), batch_size=2)
+    features = real_features(8, len(tensor.indices), 40)
+    with true_shapes(80):
+        pooled = cuda.global_pool(cuda.upload(features), cuda.sites(tensor.indices, tensor.spatial_shape, 2), "mean")
+    expected = oracle.global_pool(features, tuples(tensor.indices), 2, "mean")
+    np.testing.assert_allclose(cuda.download(pooled), expected, rtol=1e-6, atol=1e-7)
+
+
 def activated(values: np.ndarray, activation: Activation) -> np.ndarray:
     return oracle.activate(values, activation.kind, activation.slope)
 

@@ -14,7 +14,7 @@ from spcli.engines.cuda.pointwise import tile
 from spcli.engines.cuda.rulebook import CudaMap
 from spcli.engines.cuda.sites import CudaSites
 
-# How many programs share the rows of one scan; the interpreter carries out one after another.
+# How many programs share the rows of one scan, and what each takes at once; an interpreter runs them in turn.
 PARTS, SCALED_PARTS = 64, 4
 PART_ELEMENTS = 1024
 
