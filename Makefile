@@ -41,7 +41,7 @@ sanitize: $(VENV)/test.stamp
 	  -DSPCLI_LIBRARY_DIR=$(CURDIR)/$(SANITIZED)/lib
 	$(BIN)/cmake --build $(SANITIZED) --parallel
 	SPCLI_LIBRARY_DIR=$(CURDIR)/$(SANITIZED)/lib LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
-	  ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest tests/engines tests/test_golden.py -p no:cacheprovider
+	  ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest tests/engines tests/test_golden.py -k "not cuda" -p no:cacheprovider
 
 # The machine code of the CUDA engine's kernels; needs no GPU. TRITON=3.6.0 compiles with that release, which gets an
 # environment of its own, because torch pins one.

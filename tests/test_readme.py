@@ -77,8 +77,8 @@ def test_the_python_example_prints_its_comment(desk: Path) -> None:
 
 
 def test_the_make_targets_exist() -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    named = set(re.findall(r"\bmake (\w+)", README))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([\w-]+)", README))
     assert named <= targets and {"demo", "test", "bench"} <= named
 
 

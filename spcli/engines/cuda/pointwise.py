@@ -43,9 +43,9 @@ def tile(rows: int, channels: int) -> tuple[int, int]:
 
 
 def _rows_at_once(rows: int, columns: int, elements: int) -> int:
-    if scaled():
-        return min(next_power_of_2(max(rows, 1)), max(SCALED_ELEMENTS // columns, 1))
-    return max(elements // columns, 1)
+    most = max((SCALED_ELEMENTS if scaled() else elements) // columns, 1)
+    whole: int = next_power_of_2(max(rows, 1))
+    return min(whole, most) if scaled() else most
 
 
 def add(inputs: Sequence[Tensor], activation: Activation, dtype: str, out: Tensor | None = None) -> Tensor:
