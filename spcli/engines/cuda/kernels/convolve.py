@@ -15,9 +15,10 @@ _SIZES = ["x_units", "add_units", "out_units", "column_blocks"]
 
 
 @triton.jit
-def _long(row, LONG: tl.constexpr):
-    """Row numbers as int64 where an offset may pass 2^31."""
-    return row.to(tl.int64) if LONG else row
+def _stride(units, UNIT: tl.constexpr, LONG: tl.constexpr):
+    """The distance of two rows; as int64 where an offset may pass 2^31, and offsets with it."""
+    stride = units * UNIT
+    return stride.to(tl.int64) if LONG else stride
 
 
 @triton.jit
@@ -32,38 +33,37 @@ def _multiply(a, b, sums, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
 @triton.jit
 def _finish(
     sums, rows, live, columns, shift_ptr, add_ptr, out_ptr, add_stride, out_stride, slope,
-    ACTIVATION: tl.constexpr, TF32: tl.constexpr, OUT_CHANNELS: tl.constexpr, LONG: tl.constexpr,
+    ACTIVATION: tl.constexpr, TF32: tl.constexpr, OUT_CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """Shift, residual and activation, then the store."""
     sums += tl.load(shift_ptr + columns)[None, :]
     mask = live[:, None]
     if OUT_CHANNELS:
         mask = mask & (columns < OUT_CHANNELS)[None, :]
-    row = _long(rows, LONG)[:, None]
     if add_ptr is not None:
-        sums += tl.load(add_ptr + row * add_stride + columns[None, :], mask=mask, other=0.0).to(tl.float32)
+        sums += tl.load(add_ptr + rows[:, None] * add_stride + columns[None, :], mask=mask, other=0.0).to(tl.float32)
     sums = activate(sums, slope, ACTIVATION)
     if TF32:
         sums = round_tf32(sums)
-    tl.store(out_ptr + row * out_stride + columns[None, :], sums.to(out_ptr.dtype.element_ty), mask=mask)
+    tl.store(out_ptr + rows[:, None] * out_stride + columns[None, :], sums.to(out_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def _sum_long(
+def _sum_wide(
     x_ptr, table_ptr, list_ptr, weight_ptr, rows, live, count, x_stride, table_stride, tap_size,
     sums, DEPTH: tl.constexpr, BLOCKS: tl.constexpr, IN_CHANNELS: tl.constexpr, PRECISION: tl.constexpr,
-    UPCAST: tl.constexpr, LONG: tl.constexpr,
+    UPCAST: tl.constexpr,
 ):  # fmt: skip
     """Adds the taps listed, one tap and DEPTH of its channels a step."""
     channels = tl.arange(0, DEPTH)
     tap = tl.load(list_ptr, mask=count > 0, other=0)
     for step in range(count * BLOCKS):
         first, following = step % BLOCKS * DEPTH, (step + 1) // BLOCKS
-        source = tl.load(table_ptr + _long(tap, LONG) * table_stride + rows, mask=live, other=-1)
+        source = tl.load(table_ptr + tap * table_stride + rows, mask=live, other=-1)
         mask = (source >= 0)[:, None]
         if IN_CHANNELS:
             mask = mask & (first + channels < IN_CHANNELS)[None, :]
-        a_ptr = x_ptr + _long(source, LONG)[:, None] * x_stride + first + channels[None, :]
+        a_ptr = x_ptr + source[:, None] * x_stride + first + channels[None, :]
         a = tl.load(a_ptr, mask=mask, other=0.0)
         b = tl.load(weight_ptr + tap * tap_size + first)
         tap = tl.load(list_ptr + following, mask=following < count, other=0)
@@ -75,19 +75,19 @@ def _sum_long(
 def _sum_narrow(
     x_ptr, table_ptr, list_ptr, weight_ptr, rows, live, count, x_stride, table_stride, tap_size,
     sums, DEPTH: tl.constexpr, TAPS: tl.constexpr, IN_CHANNELS: tl.constexpr, PRECISION: tl.constexpr,
-    UPCAST: tl.constexpr, LONG: tl.constexpr,
+    UPCAST: tl.constexpr,
 ):  # fmt: skip
     """Adds the taps listed, all DEPTH channels of TAPS taps a step."""
     channels = tl.arange(0, DEPTH)[None, None, :]
     listed = tl.arange(0, TAPS)
     taps = tl.load(list_ptr + listed, mask=listed < count, other=-1)
     for following in range(TAPS, count + TAPS, TAPS):
-        source_ptr = table_ptr + (_long(taps, LONG) * table_stride)[None, :] + rows[:, None]
+        source_ptr = table_ptr + (taps * table_stride)[None, :] + rows[:, None]
         sources = tl.load(source_ptr, mask=live[:, None] & (taps >= 0)[None, :], other=-1)
         mask = (sources >= 0)[:, :, None]
         if IN_CHANNELS:
             mask = mask & (channels < IN_CHANNELS)
-        a = tl.load(x_ptr + _long(sources, LONG)[:, :, None] * x_stride + channels, mask=mask, other=0.0)
+        a = tl.load(x_ptr + sources[:, :, None] * x_stride + channels, mask=mask, other=0.0)
         b = tl.load(weight_ptr + (tl.maximum(taps, 0) * tap_size)[None, :, None])
         taps = tl.load(list_ptr + following + listed, mask=following + listed < count, other=-1)
         a = tl.reshape(a, (a.shape[0], TAPS * DEPTH))
@@ -121,24 +121,25 @@ def convolve(
     columns = column_block * COLUMNS + tl.arange(0, COLUMNS)
     count = tl.load(counts_ptr + tile)
     list_ptr = taps_ptr + tile.to(tl.int64) * volume
-    x_stride, table_stride = x_units * X_UNIT, table_units * 128
+    x_stride, table_stride = _stride(x_units, X_UNIT, LONG), _stride(table_units, 128, LONG)
     tap_size = column_blocks * (COLUMNS * BLOCKS * DEPTH)
     sums = tl.zeros((ROWS, COLUMNS), tl.float32)
     if TAPS == 1:
         weight_ptr += columns[:, None] * (BLOCKS * DEPTH) + tl.arange(0, DEPTH)[None, :]
-        sums = _sum_long(
+        sums = _sum_wide(
             x_ptr, table_ptr, list_ptr, weight_ptr, rows, live, count, x_stride, table_stride, tap_size,
-            sums, DEPTH, BLOCKS, IN_CHANNELS, PRECISION, UPCAST, LONG,
+            sums, DEPTH, BLOCKS, IN_CHANNELS, PRECISION, UPCAST,
         )  # fmt: skip
     else:
         weight_ptr += columns[:, None, None] * DEPTH + tl.arange(0, DEPTH)[None, None, :]
         sums = _sum_narrow(
             x_ptr, table_ptr, list_ptr, weight_ptr, rows, live, count, x_stride, table_stride, tap_size,
-            sums, DEPTH, TAPS, IN_CHANNELS, PRECISION, UPCAST, LONG,
+            sums, DEPTH, TAPS, IN_CHANNELS, PRECISION, UPCAST,
         )  # fmt: skip
     _finish(
-        sums, rows, live, columns, shift_ptr, add_ptr, out_ptr, add_units * ADD_UNIT, out_units * OUT_UNIT,
-        slope, ACTIVATION, PRECISION == "tf32", OUT_CHANNELS, LONG,
+        sums, rows, live, columns, shift_ptr, add_ptr, out_ptr,
+        _stride(add_units, ADD_UNIT, LONG), _stride(out_units, OUT_UNIT, LONG),
+        slope, ACTIVATION, PRECISION == "tf32", OUT_CHANNELS,
     )  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def linear(
     live = rows < total
     columns = column_block * COLUMNS + tl.arange(0, COLUMNS)
     channels = tl.arange(0, DEPTH)
-    x_ptr += _long(rows, LONG)[:, None] * (x_units * X_UNIT) + channels[None, :]
+    x_ptr += rows[:, None] * _stride(x_units, X_UNIT, LONG) + channels[None, :]
     weight_ptr += columns[:, None] * (BLOCKS * DEPTH) + channels[None, :]
     sums = tl.zeros((ROWS, COLUMNS), tl.float32)
     for first in range(0, BLOCKS * DEPTH, DEPTH):
@@ -168,6 +169,7 @@ def linear(
         b = tl.load(weight_ptr + first)
         sums = _multiply(a, b, sums, PRECISION, UPCAST)
     _finish(
-        sums, rows, live, columns, shift_ptr, add_ptr, out_ptr, add_units * ADD_UNIT, out_units * OUT_UNIT,
-        slope, ACTIVATION, PRECISION == "tf32", OUT_CHANNELS, LONG,
+        sums, rows, live, columns, shift_ptr, add_ptr, out_ptr,
+        _stride(add_units, ADD_UNIT, LONG), _stride(out_units, OUT_UNIT, LONG),
+        slope, ACTIVATION, PRECISION == "tf32", OUT_CHANNELS,
     )  # fmt: skip

@@ -19,9 +19,9 @@ def order_rows(
         return
     local = tl.arange(0, WINDOW)
     present = tl.zeros((WINDOW,), tl.int64)
+    stride = table_stride.to(tl.int64) if LONG else table_stride
     for tap in range(volume):
-        start = tap.to(tl.int64) * table_stride if LONG else tap * table_stride
-        source = tl.load(table_ptr + start + first + local, mask=local < live, other=-1)
+        source = tl.load(table_ptr + tap * stride + first + local, mask=local < live, other=-1)
         present |= (source >= 0).to(tl.int64) << tl.load(bits_ptr + tap)
     # The row's place in the window makes keys differ, so that the order is one and the same every time.
     key = tl.where(local < live, present * WINDOW + local, 0x7FFFFFFFFFFFFFFF)
@@ -47,11 +47,11 @@ def list_taps(
     rows = place if order_ptr is None else tl.load(order_ptr + place, mask=live, other=0)
     list_ptr = taps_ptr + tile.to(tl.int64) * volume
     count = 0
+    stride = table_stride.to(tl.int64) if LONG else table_stride
     for first in range(0, volume, CHUNK):
         taps = first + tl.arange(0, CHUNK)
-        starts = taps.to(tl.int64) * table_stride if LONG else taps * table_stride
         inside = (taps < volume)[:, None] & live[None, :]
-        sources = tl.load(table_ptr + starts[:, None] + rows[None, :], mask=inside, other=-1)
+        sources = tl.load(table_ptr + taps[:, None] * stride + rows[None, :], mask=inside, other=-1)
         present = (tl.max(sources, axis=1) >= 0).to(tl.int32)
         tl.store(list_ptr + count + tl.cumsum(present, axis=0) - present, taps, mask=present > 0)
         count += tl.sum(present, axis=0)

@@ -1,0 +1,317 @@
+"""What is particular to convolution on the device: number formats, block shapes, row orders, and buffers with room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import oracle
+from contract import scene, scene_rules
+from spcli.engines import load_engine
+from spcli.engines.base import Epilogue, LayerParameters
+from spcli.errors import DeviceError
+from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
+from spcli.program import Activation
+from spcli.sparse_tensor import SparseTensor
+from strategies import integer_features, real_features
+
+CUBE3 = submanifold_geometry((3, 3, 3), (1, 1, 1))
+CUBE7 = submanifold_geometry((7, 7, 7), (1, 1, 1))
+DOWN2 = regular_geometry((2, 2, 2), (2, 2, 2), (0, 0, 0), (1, 1, 1))
+DOWN3 = regular_geometry((3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1))
+UP2 = ConvGeometry((2,) * 3, (2,) * 3, (0,) * 3, (1,) * 3, (0,) * 3, transposed=True)
+SCENE = (2, 300, (8, 24, 24))
+# Relative L2 error against float64 on the numbers as they were before any rounding.
+BOUNDS = {"float32": 1e-5, "tf32": 1e-3, "float16": 5e-3, "bfloat16": 2e-2}
+POISON = 0x7EADBEEF
+
+
+@pytest.fixture(scope="module")
+def cuda() -> Any:
+    try:
+        return load_engine("cuda")
+    except DeviceError as reason:
+        pytest.skip(f"engine cuda: {reason}")
+
+
+@pytest.fixture(params=[True, False], ids=["true blocks", "large blocks"])
+def blocks(request: pytest.FixtureRequest, cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The block shapes of a device, and those the interpreter has otherwise."""
+    from spcli.engines.cuda import blocks
+
+    if not blocks.scaled():
+        if not request.param:
+            pytest.skip("a device has its own block shapes always")
+        yield
+        return
+    # Sorting windows as large as a device's takes the interpreter seconds.
+    monkeypatch.setattr(blocks, "window_rows", lambda: 128)
+    with blocks.true_shapes(90) if request.param else nullcontext():
+        yield
+
+
+def built(engine: Any, geometry: ConvGeometry, tensor: SparseTensor | None = None, inverted: bool = False) -> Any:
+    tensor = scene(*SCENE) if tensor is None else tensor
+    source = engine.build(engine.sites(tensor.indices, tensor.spatial_shape, tensor.batch_size), geometry)
+    return engine.invert(source) if inverted else source
+
+
+def rules_for(geometry: ConvGeometry, inverted: bool = False) -> oracle.Rules:
+    rules = scene_rules(geometry, *SCENE)
+    return oracle.inverse_of(rules) if inverted else rules
+
+
+def whole_weight(out_channels: int, geometry: ConvGeometry, in_channels: int) -> np.ndarray:
+    flat = integer_features(out_channels, out_channels, geometry.volume * in_channels)
+    return flat.reshape(out_channels, *geometry.kernel_size, in_channels)
+
+
+def real_weight(out_channels: int, geometry: ConvGeometry, in_channels: int) -> np.ndarray:
+    flat = real_features(out_channels, out_channels, geometry.volume * in_channels)
+    return flat.reshape(out_channels, *geometry.kernel_size, in_channels)
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(4, 16), (5, 19), (16, 32), (64, 64), (70, 66)])
+def test_every_format_stays_within_its_bound(
+    cuda: Any, blocks: None, dtype: str, in_channels: int, out_channels: int
+) -> None:
+    engine, rules = cuda.with_dtype(dtype), rules_for(CUBE3)
+    features, residual = real_features(1, 300, in_channels), real_features(2, 300, out_channels)
+    weight, rng = real_weight(out_channels, CUBE3, in_channels), np.random.default_rng(3)
+    scale, shift = rng.uniform(-2, 2, out_channels), rng.normal(0, 0.5, out_channels)
+    epilogue = Epilogue(engine.upload(residual), Activation("leaky_relu", 0.1))
+    packed = engine.pack(LayerParameters(weight, scale, shift))
+    result = engine.download(engine.convolve(engine.upload(features), built(engine, CUBE3), packed, epilogue))
+    expected = oracle.convolve(features, rules, weight) * scale + shift + residual
+    expected = oracle.activate(expected, "leaky_relu", 0.1)
+    error = np.linalg.norm(result - expected) / np.linalg.norm(expected)
+    assert error < BOUNDS[dtype]
+    # Each format but float32 must show that it was used.
+    assert dtype == "float32" or error > 1e-5
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(4, 19), (32, 64), (131, 130)])
+def test_a_linear_layer_in_every_format(
+    cuda: Any, blocks: None, dtype: str, in_channels: int, out_channels: int
+) -> None:
+    engine, features = cuda.with_dtype(dtype), real_features(1, 150, in_channels)
+    weight = real_features(2, out_channels, in_channels)
+    epilogue = Epilogue(None, Activation("gelu"))
+    result = engine.convolve(engine.upload(features), None, engine.pack(LayerParameters(weight)), epilogue)
+    expected = oracle.activate(features.astype(np.float64) @ weight.T, "gelu")
+    assert np.linalg.norm(engine.download(result) - expected) < BOUNDS[dtype] * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "inverted"),
+    [(CUBE3, False), (CUBE7, False), (DOWN2, False), (DOWN2, True), (DOWN3, True), (UP2, False)],
+    ids=["subm 3", "subm 7", "k2 s2", "inverse k2 s2", "inverse k3 s2", "transposed k2 s2"],
+)
+@pytest.mark.parametrize("ordered", [False, True], ids=["as they lie", "by taps"])
+def test_the_order_of_rows_changes_nothing(
+    cuda: Any, monkeypatch: pytest.MonkeyPatch, geometry: ConvGeometry, inverted: bool, ordered: bool
+) -> None:
+    from spcli.engines.cuda import blocks
+
+    possible = blocks.sorts_rows("float32", geometry.volume, upwards=True)
+    monkeypatch.setattr(blocks, "sorts_rows", lambda *_: ordered and possible)
+    source = built(cuda, geometry, inverted=inverted)
+    rules = rules_for(geometry, inverted)
+    for in_channels, out_channels in ((4, 16), (32, 19)):
+        features = integer_features(1, len(rules.in_sites), in_channels)
+        weight = whole_weight(out_channels, geometry, in_channels)
+        result = cuda.convolve(cuda.upload(features), source, cuda.pack(LayerParameters(weight)), Epilogue())
+        np.testing.assert_array_equal(cuda.download(result), oracle.convolve(features, rules, weight))
+    assert all(tiles.order is not None for tiles in tiles_in(source)) == (ordered and possible)
+
+
+def test_bits_do_not_depend_on_the_order_of_rows_where_a_dot_holds_one_tap(
+    cuda: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spcli.engines.cuda import blocks
+
+    features, packed = real_features(1, 300, 40), []
+    with blocks.true_shapes(90):
+        packed = cuda.pack(LayerParameters(real_weight(16, CUBE3, 40)))
+        results = []
+        for ordered in (False, True):
+            monkeypatch.setattr(blocks, "sorts_rows", lambda *_, ordered=ordered: ordered)
+            monkeypatch.setattr(blocks, "window_rows", lambda: 128)
+            results.append(cuda.download(cuda.convolve(cuda.upload(features), built(cuda, CUBE3), packed, Epilogue())))
+    assert results[0].tobytes() == results[1].tobytes()
+
+
+def tiles_in(source: Any) -> list[Any]:
+    from spcli.engines.cuda.tiles import Tiles
+
+    return [tiles for tiles in source.tiles.values() if isinstance(tiles, Tiles)]
+
+
+@pytest.mark.parametrize(("geometry", "inverted"), [(CUBE3, False), (CUBE7, False), (DOWN2, True)])
+def test_tiles_list_the_taps_of_their_rows(cuda: Any, blocks: None, geometry: ConvGeometry, inverted: bool) -> None:
+    from spcli.engines.cuda.tiles import tiles_of
+
+    source = built(cuda, geometry, inverted=inverted)
+    total, table = source.outputs.count(), source.table.cpu().numpy()
+    tiles = tiles_of(source, 64, "float16")
+    order = np.arange(total) if tiles.order is None else tiles.order.cpu().numpy()[:total]
+    assert sorted(order.tolist()) == list(range(total))
+    for tile in range(-(-total // 64)):
+        present = (table[:, order[64 * tile : 64 * tile + 64]] >= 0).any(axis=1)
+        count = int(tiles.counts[tile])
+        assert tiles.taps[tile, :count].tolist() == np.flatnonzero(present).tolist()
+
+
+def test_blocks_of_a_map_with_single_rules_have_one_tap_but_for_borders(cuda: Any) -> None:
+    """Eight groups of rows make at most seven borders, so the products of all blocks are those of the rules."""
+    from spcli.engines.cuda.tiles import tiles_of
+
+    source = built(cuda, DOWN2, scene(2, 900, (8, 40, 40)), inverted=True)
+    tiles = tiles_of(source, 32, "bfloat16")
+    assert tiles.order is not None
+    assert int(tiles.counts.sum()) <= tiles.tiles + 7
+
+
+def test_sorting_and_counting_give_one_order(cuda: Any) -> None:
+    """The interpreter finds the order by counting; what a device does is checked here on small windows."""
+    import torch
+
+    from spcli.engines.cuda import tiles
+    from spcli.engines.cuda.launch import launch
+
+    source = built(cuda, CUBE3)
+    orders = [torch.full((300,), POISON, dtype=torch.int32, device=source.table.device) for _ in range(2)]
+    for order, count in zip(orders, (True, False), strict=True):
+        launch(
+            tiles.kernels.order_rows, (5,), source.table, tiles._tap_bits(CUBE3, str(order.device)),
+            source.outputs.total, order, source.table.stride(0), 27, WINDOW=64, COUNT=count, LONG=False,
+        )  # fmt: skip
+    assert orders[0].tolist() == orders[1].tolist()
+    assert orders[0].tolist() != list(range(300))
+    for window in range(0, 300, 64):
+        there = orders[0][window : window + 64].tolist()
+        assert sorted(there) == list(range(window, min(window + 64, 300)))
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_rows_beyond_the_last_and_columns_beside_are_left_alone(cuda: Any, blocks: None, dtype: str) -> None:
+    """Capacities above the number of sites: what lies there is neither used nor overwritten, whatever it is."""
+    engine, rules = cuda.with_dtype(dtype), rules_for(CUBE3)
+    source = with_room(built(engine, CUBE3), 100)
+    features = with_tail(integer_features(1, 300, 4), 100)
+    weight = whole_weight(19, CUBE3, 4)
+    room = engine.upload(np.full((400, 37), np.nan, np.float32))
+    residual = engine.upload(with_tail(integer_features(2, 300, 29), 100))
+    epilogue = Epilogue(residual[:, 5:24], Activation("relu"))
+    packed = engine.pack(LayerParameters(weight))
+    engine.convolve(engine.upload(features), source, packed, epilogue, room[:, 7:26])
+    result = engine.download(room)
+    assert np.isnan(result[300:]).all() and np.isnan(result[:, :7]).all() and np.isnan(result[:, 26:]).all()
+    expected = oracle.convolve(features[:300], rules, weight) + integer_features(2, 300, 29)[:, 5:24]
+    expected = np.maximum(expected, 0)
+    assert np.linalg.norm(result[:300, 7:26] - expected) < BOUNDS[dtype] * np.linalg.norm(expected)
+
+
+def with_tail(rows: np.ndarray, more: int) -> np.ndarray:
+    return np.concatenate([rows, np.full((more, rows.shape[1]), np.nan, np.float32)])
+
+
+def with_room(source: Any, more: int) -> Any:
+    """A map over sites with `more` rows of capacity, full of numbers that no row has."""
+    import torch
+
+    sites, total = source.outputs, source.outputs.capacity
+    indices = torch.full((total + more, 4), POISON, dtype=torch.int32, device=source.table.device)
+    indices[:total] = sites.indices
+    stride = -(-(total + more) // 128) * 128
+    table = torch.full((len(source.table), stride), POISON, dtype=torch.int32, device=source.table.device)
+    table[:, :total] = source.table[:, :total]
+    sites = replace(sites, indices=indices)
+    return replace(source, inputs=sites, outputs=sites, table=table, tiles={})
+
+
+def test_large_offsets_are_computed_in_64_bits(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spcli.engines.cuda import convolve, tiles
+
+    results = []
+    for wide in (False, True):
+        monkeypatch.setattr(convolve, "is_long", lambda *_, wide=wide: wide)
+        monkeypatch.setattr(tiles, "is_long", lambda *_, wide=wide: wide)
+        monkeypatch.setattr(tiles.blocks, "window_rows", lambda: 64)
+        for channels in (4, 40):
+            packed = cuda.pack(LayerParameters(real_weight(16, CUBE3, channels)))
+            features = cuda.upload(real_features(1, 300, channels))
+            results.append(cuda.download(cuda.convolve(features, built(cuda, CUBE3), packed, Epilogue())))
+    assert [each.tobytes() for each in results[:2]] == [each.tobytes() for each in results[2:]]
+
+
+def test_is_long_looks_at_the_last_offset(cuda: Any) -> None:
+    import torch
+
+    from spcli.engines.cuda.tiles import is_long
+
+    below, above = (torch.empty((rows, 1024), device="meta") for rows in (2**21 - 1, 2**21))
+    assert not is_long(None, below) and is_long(below, above)
+    assert is_long(above[:, :16])
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_weights_are_rounded_once_to_the_nearest(cuda: Any, dtype: str) -> None:
+    """The middle between two numbers of the format goes to the even one (tf32: away from zero); any more goes up."""
+    import torch
+
+    bits = {"float32": 23, "tf32": 10, "float16": 10, "bfloat16": 7}[dtype]
+    step = 2.0**-bits
+    tie, odd_tie, above = 1 + step / 2, 1 + step * 1.5, 1 + step / 2 + 2.0**-40
+    weight = np.array([[1.0], [1.0], [1.0], [-1.0]], np.float32)
+    packed = cuda.with_dtype(dtype).pack(LayerParameters(weight, np.array([tie, odd_tie, above, tie])))
+    found = packed.weight[0, :4, 0].to(torch.float64).tolist()
+    up = dtype == "tf32"
+    assert found == [1 + step if up else 1.0, 1 + 2 * step, 1 + step, -1 - step if up else -1.0]
+
+
+def test_weights_that_are_not_finite_or_too_large_stay_so(cuda: Any) -> None:
+    weight = np.array([[np.inf], [-np.inf], [np.nan], [1e30]], np.float32)
+    for dtype in BOUNDS:
+        found = cuda.with_dtype(dtype).pack(LayerParameters(weight)).weight[0, :4, 0].float().tolist()
+        assert found[0] == np.inf and found[1] == -np.inf and np.isnan(found[2])
+        assert found[3] == (np.inf if dtype == "float16" else pytest.approx(1e30, rel=1e-2))
+
+
+def test_what_tf32_stores_is_tf32(cuda: Any) -> None:
+    import torch
+
+    engine = cuda.with_dtype("tf32")
+    packed = engine.pack(LayerParameters(real_weight(16, CUBE3, 8)))
+    result = engine.convolve(engine.upload(real_features(1, 300, 8)), built(engine, CUBE3), packed, Epilogue())
+    for tensor in (result, packed.weight):
+        assert not (tensor.contiguous().view(torch.int32) & 0x1FFF).any()
+
+
+def test_two_runs_have_the_same_bits(cuda: Any) -> None:
+    packed = cuda.pack(LayerParameters(real_weight(32, CUBE3, 16)))
+    features = cuda.upload(real_features(1, 300, 16))
+    first, second = (cuda.convolve(features, built(cuda, CUBE3), packed, Epilogue()) for _ in range(2))
+    assert cuda.download(first).tobytes() == cuda.download(second).tobytes()
+
+
+def test_what_does_not_fit_is_refused(cuda: Any) -> None:
+    source, features = built(cuda, CUBE3), cuda.upload(real_features(1, 300, 8))
+    packed = cuda.pack(LayerParameters(real_weight(16, CUBE3, 8)))
+    with pytest.raises(ValueError, match=r"expected features of shape \(300, 8\), got \(300, 7\)"):
+        cuda.convolve(features[:, :7], source, packed, Epilogue())
+    with pytest.raises(ValueError, match=r"expected features of shape \(300, 16\), got \(299, 16\)"):
+        cuda.convolve(features, source, packed, Epilogue(), cuda.empty(299, 16))
+    with pytest.raises(ValueError, match="27 taps does not fit"):
+        cuda.convolve(features, None, packed, Epilogue())
+    with pytest.raises(ValueError, match="float32 features whose channels lie side by side"):
+        cuda.convolve(features.half(), source, packed, Epilogue())
+    with pytest.raises(ValueError, match="channels lie side by side"):
+        cuda.convolve(cuda.empty(300, 16)[:, ::2], source, packed, Epilogue())
