@@ -67,9 +67,9 @@ $(VENV)/spcli.stamp: $(COMPILED)
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/spcli.stamp
-	$(INSTALL) '.[test]'
+	$(INSTALL) '.[test,plot]'
 	touch $@
 
 $(VENV)/lint.stamp: $(VENV)/test.stamp
-	$(INSTALL) '.[test,lint]'
+	$(INSTALL) '.[test,plot,lint]'
 	touch $@
