@@ -265,8 +265,14 @@ def _find(sites: CudaSites, found: CudaSites, window: _Window, table: Tensor, co
     grid = (triton.cdiv(sites.capacity, block["ROWS"]),)
     head = (sites.indices, sites.total, found.shape, found.total)
     tail = (table, table.stride(0), counts)
-    constants = {"WINDOW": window.axes, "SCATTER": window.transposed, "NDIM": sites.ndim, "FLAT": window.flat}
-    constants |= {"COLUMNS": columns, **block}
+    constants: dict[str, Any] = {
+        "WINDOW": window.axes,
+        "SCATTER": window.transposed,
+        "NDIM": sites.ndim,
+        "FLAT": window.flat,
+        "COLUMNS": columns,
+        **block,
+    }
     index = found.index
     if isinstance(index, Bitmap):
         launch(kernels.find_in_bitmap, grid, *head, index.words, index.base, *tail, **constants)

@@ -432,21 +432,28 @@ def find_in_keys(
     found_total = tl.load(found_total_ptr)
     high, line = key_of(batch, z, y, tl.zeros_like(z), shape_ptr, WIDE)
     found = lower_bound(high_ptr, low_ptr, found_total, high, line + tl.maximum(x, 0), inside, steps, WIDE)
-    at_high, at_low = load_key(high_ptr, low_ptr, found, inside & (found < found_total), WIDE)
+    place = _load_place(high_ptr, low_ptr, found, inside & (found < found_total), high, WIDE)
     rules = tl.zeros([COLUMNS, ROWS], tl.int32)
     for tap_x in tl.static_range(KERNEL_X):
         at = x + tap_x * DILATION_X
         for _step in range(DILATION_X if tap_x > 0 else 0):
-            goes_on = inside & is_before(at_high, at_low, high, line + at, WIDE)
+            goes_on = inside & (place < line + at)
             found += goes_on.to(tl.int32)
-            key_high, key_low = load_key(high_ptr, low_ptr, found, goes_on & (found < found_total), WIDE)
-            at_high, at_low = tl.where(goes_on, key_high, at_high), tl.where(goes_on, key_low, at_low)
-        is_rule = inside & (at >= 0) & (at < width) & (at_low == line + at)
-        if WIDE:
-            is_rule = is_rule & (at_high == high)
+            following = _load_place(high_ptr, low_ptr, found, goes_on & (found < found_total), high, WIDE)
+            place = tl.where(goes_on, following, place)
+        is_rule = inside & (at >= 0) & (at < width) & (place == line + at)
         _write_tap(found, is_rule, rows, here, columns, tap_x, table_ptr, stride, counts_ptr, WINDOW, SCATTER)
         rules += is_rule.to(tl.int32)
     _count_fullest(rules, counts_ptr, WINDOW, SCATTER)
+
+
+@triton.jit
+def _load_place(high_ptr, low_ptr, rows, here, high, WIDE: tl.constexpr):
+    """The low half of each row's key; greater than any where the high half is another, or the row is not `here`."""
+    key_high, low = load_key(high_ptr, low_ptr, rows, here, WIDE)
+    if WIDE:
+        low = tl.where(key_high == high, low, 0x7FFFFFFFFFFFFFFF)
+    return low
 
 
 @triton.jit
