@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | sanitize | compile-table: each makes .venv when it needs it and uses it again afterwards.
+# make demo | test | lint | bench | sanitize | cuda-check | compile-table: each makes .venv when it needs it and uses it again afterwards.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 SCAN := sample_data/street_000.bin
 SANITIZED := build/sanitize
 
-.PHONY: demo test lint bench sanitize compile-table format clean
+.PHONY: demo test lint bench sanitize cuda-check compile-table format clean
 
 demo: $(VENV)/spcli.stamp
 	$(BIN)/spcli run --config configs/quickstart.yaml $(SCAN) -o out/demo --overwrite --format table
@@ -42,6 +42,13 @@ sanitize: $(VENV)/test.stamp
 	$(BIN)/cmake --build $(SANITIZED) --parallel
 	SPCLI_LIBRARY_DIR=$(CURDIR)/$(SANITIZED)/lib LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 $(BIN)/pytest tests/engines tests/test_golden.py -k "not cuda" -p no:cacheprovider
+
+# On a machine with a GPU: the CUDA engine's tests on it, then again under NVIDIA's checkers for bad accesses and races.
+ON_CARD := $(BIN)/pytest tests/engines tests/test_golden.py tests/cli/test_cuda.py -k cuda -p no:cacheprovider
+cuda-check: $(VENV)/test.stamp
+	$(ON_CARD)
+	compute-sanitizer --tool memcheck --error-exitcode 7 $(ON_CARD) -x
+	compute-sanitizer --tool racecheck --error-exitcode 7 $(ON_CARD) -x
 
 # The machine code of the CUDA engine's kernels; needs no GPU. TRITON=3.6.0 compiles with that release, which gets an
 # environment of its own, because torch pins one.
