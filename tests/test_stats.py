@@ -16,7 +16,8 @@ from spcli.stats import summarize
 LAYER_KEYS = [
     "name", "type", "indice_key", "in_channels", "out_channels", "in_sites", "out_sites", "in_spatial_shape",
     "out_spatial_shape", "in_density", "out_density", "dilation_ratio", "kernel_volume", "pairs", "pairs_per_offset",
-    "pairs_per_output", "macs", "dense_macs", "mac_saving", "parameters", "bytes",
+    "pairs_per_output", "macs", "dense_macs", "mac_saving", "parameters", "bytes", "flop_per_byte",
+    "pairs_per_output_histogram", "masks", "memory",
 ]  # fmt: skip
 
 
@@ -125,9 +126,12 @@ def test_a_summary_spreads_every_number_over_its_scans():
     summary = summarize([stats_of(SUBM, row_of(1, 2, 4)), stats_of(SUBM, row_of(1)), stats_of(SUBM, row_of())])
     (layer,) = summary["layers"]
     assert (summary["scans"], layer["name"], layer["scans"]) == (3, "a", 3)
-    assert layer["pairs"] == {"mean": 2, "min": 0, "max": 5}
-    assert layer["dilation_ratio"] == {"mean": 1, "min": 1, "max": 1}
-    assert summary["voxels"]["active"] == {"mean": pytest.approx(4 / 3), "min": 0, "max": 3}
+    assert layer["pairs"] == {"mean": 2, "min": 0, "p50": 1, "p95": pytest.approx(4.6), "max": 5}
+    assert layer["dilation_ratio"] == {"mean": 1, "min": 1, "p50": 1, "p95": 1, "max": 1}
+    assert summary["voxels"]["active"] == {
+        "mean": pytest.approx(4 / 3), "min": 0, "p50": 1, "p95": pytest.approx(2.8), "max": 3
+    }  # fmt: skip
+    assert layer["distinct_masks"]["max"] == 3
     assert summary["points"] == {}
 
 

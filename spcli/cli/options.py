@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -44,6 +44,41 @@ class Numbers(_Type):
         if len(numbers) not in self._counts:
             self.fail(f"{value!r} is not {self._axes}, numbers joined by commas.", param, ctx)
         return numbers
+
+
+class VoxelSizes(_Type):
+    """Voxel sizes joined by commas, each a number (a cube) or `XxYxZ`."""
+
+    name = "sizes"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What may stand there."""
+        return "SIZE,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[tuple[float, ...], ...]:
+        """The sizes as x, y, z, in the order given."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            sizes = tuple(cubic([float(side) for side in part.split("x")]) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not voxel sizes such as 0.05,0.1 or 0.05x0.05x0.1,0.1x0.1x0.2.", param, ctx)
+        if len(set(sizes)) < len(sizes):
+            self.fail(f"{value!r} names a size twice; one voxel of three sides is written 0.05x0.05x0.1.", param, ctx)
+        return sizes
+
+
+def cubic(sides: Sequence[float]) -> tuple[float, ...]:
+    """Three sides from three, or from the one of a cube.
+
+    Raises:
+        ValueError: there are neither three sides nor one, or one is not above 0.
+    """
+    if len(sides) not in (1, 3) or not all(0 < side < float("inf") for side in sides):
+        raise ValueError("a voxel has one side or three, above 0")
+    return tuple(sides) if len(sides) == 3 else (sides[0],) * 3
 
 
 class Cap(_Type):

@@ -185,9 +185,9 @@ def _want(job: Job, config: Config) -> Want:
     kinds = job.outputs
     names = [config.layers[-1].name] if "features" in kinds else []
     names += [kind.partition(".")[2] for kind in kinds if kind.startswith("features.")]
-    # The most pairs of an inverse layer's output is in the rules, not in their counts.
-    inverse = "stats" in kinds and any(layer.inverse for layer in config.network().layers)
-    return Want(tuple(dict.fromkeys(names)), "rulebooks" in kinds or inverse, "stats" in kinds, bool(names))
+    # Statistics tell of every output's rules, which their counts do not.
+    rules = "rulebooks" in kinds or "stats" in kinds
+    return Want(tuple(dict.fromkeys(names)), rules, "stats" in kinds, bool(names))
 
 
 def _weights(options: dict[str, Any], used: bool) -> Weights:

@@ -20,8 +20,14 @@ def test_a_file_is_rendered(spcli, results):
 
 
 def test_a_scan_with_a_configuration_is_computed(spcli, results, scan, config):
+    """Besides what a run writes, with what tiles of rows would execute."""
     expected = json.loads((results / "scan.stats.json").read_text())
-    assert spcli("stats", scan, "--config", config).record == expected
+    record = spcli("stats", scan, "--config", config).record
+    assert record.pop("tiles") == {"rows": [16, 32, 64, 128], "splits": [1, 2, 3, 4]}
+    for part in (record["totals"], *record["layers"]):
+        executed = part.pop("executed_macs")
+        assert min(executed["natural"]) >= part["macs"]
+    assert record == expected
 
 
 def test_a_folder_is_summed_up(spcli, folder, config, tmp_path):
@@ -32,7 +38,10 @@ def test_a_folder_is_summed_up(spcli, folder, config, tmp_path):
     pairs = [one["layers"][0]["pairs"] for one in each]
     assert summary["schema"] == "spcli.stats_summary/1"
     assert summary["scans"] == 2
-    assert summary["layers"][0]["pairs"] == {"mean": sum(pairs) / 2, "min": min(pairs), "max": max(pairs)}
+    spread = summary["layers"][0]["pairs"]
+    assert list(spread) == ["mean", "min", "p50", "p95", "max"]
+    assert (spread["mean"], spread["min"], spread["max"]) == (sum(pairs) / 2, min(pairs), max(pairs))
+    assert spread["p50"] == spread["mean"]
     assert "2 scans, means" in spcli("stats", tmp_path, "--format", "table").out.decode()
     assert spcli("stats", tmp_path, "--format", "csv").code == 0
 

@@ -1,7 +1,4 @@
-"""Sparsity and cost of a run: what was active, what it was multiplied with, what a dense network would have done.
-
-Pure functions of a network and a frame; nothing here knows time, files or devices.
-"""
+"""Sparsity and cost of a run: what was active, what it was multiplied with, what a dense network would have done."""
 
 from __future__ import annotations
 
@@ -14,34 +11,24 @@ from numpy.typing import NDArray
 
 from spcli.grid import ScanCounts
 from spcli.program import Add
+from spcli.stats.masks import SPLITS, TILE_ROWS, Words, executed_rules, mask_histogram, row_masks, rules_histogram
+from spcli.stats.memory import FLOAT_BYTES, RULE_BYTES, frame_memory
 
 if TYPE_CHECKING:
     from spcli.engines.base import Frame
     from spcli.network import LayerInfo, Network
 
 SCHEMA = "spcli.stats/1"
-SUMMARY_SCHEMA = "spcli.stats_summary/1"
-FLOAT_BYTES = 4
-RULE_BYTES = 8
 POINT_COUNTS = ("read", "in_range", "nonfinite", "out_of_range", "over_max_points", "over_max_voxels")
 SUMMED = ("pairs", "macs", "dense_macs", "parameters", "bytes")
-AVERAGED = (
-    "in_sites",
-    "out_sites",
-    "in_density",
-    "out_density",
-    "dilation_ratio",
-    "pairs",
-    "macs",
-    "mac_saving",
-    "bytes",
-)
 
 Stats = dict[str, Any]
 
 
-def scan_stats(network: Network, frame: Frame, scan: ScanCounts | None = None, batch_size: int = 1) -> Stats:
-    """The `spcli.stats/1` object of one scan, as CONTRACT section 4 lists it.
+def scan_stats(
+    network: Network, frame: Frame, scan: ScanCounts | None = None, batch_size: int = 1, executed: bool = False
+) -> Stats:
+    """The `spcli.stats/1` object of one scan, as CONTRACT section 4 and docs/statistics.md list it.
 
     A ratio whose denominator is 0 is None. A Linear layer counts one pair a site (its kernel volume is 1) but stores
     no rule. `bytes` is what a layer must move if nothing stays in a cache: features in (every
@@ -50,13 +37,20 @@ def scan_stats(network: Network, frame: Frame, scan: ScanCounts | None = None, b
 
     Args:
         network: the network that ran, with every channel and shape known.
-        frame: what it gave, with `counts`, and with rules where the network has inverse layers (the most
-            pairs of one of their outputs is not among a rulebook's counts).
+        frame: what it gave, with `counts`. The histograms of rules and masks, and the most pairs of an inverse
+            layer's output, are in its rules alone: a layer whose rules it lacks has the former left out and the
+            latter None.
         scan: where the points went, for an input that was a tensor; a scan's own counts come with the frame.
         batch_size: scans in the input.
+        executed: also count what tiles of rows would multiply (`executed_macs`), for layers whose rules are there.
     """
     counts = frame.scan or scan
-    layers = [_layer_stats(layer, network, frame, batch_size) for layer in network.layers]
+    rules = _Rules(frame)
+    memory = frame_memory(network, frame, batch_size)
+    layers = [
+        {**_layer_stats(layer, network, frame, batch_size), **_rule_stats(layer, rules, executed), "memory": of_layer}
+        for layer, of_layer in zip(network.layers, memory.layers, strict=True)
+    ]
     return {
         "schema": SCHEMA,
         "batch_size": batch_size,
@@ -67,6 +61,8 @@ def scan_stats(network: Network, frame: Frame, scan: ScanCounts | None = None, b
             "density": _ratio(frame.sites[0], batch_size * prod(frame.shapes[0])),
             "max_points_in_a_voxel": counts.voxels.max_points_in_a_voxel if counts else None,
         },
+        "memory": memory.totals,
+        **({"tiles": {"rows": list(TILE_ROWS), "splits": list(SPLITS)}} if executed else {}),
         "layers": layers,
         "totals": _totals(layers),
     }
@@ -81,12 +77,12 @@ def _layer_stats(layer: LayerInfo, network: Network, frame: Frame, batch_size: i
     in_sites, out_sites = frame.sites[layer.in_sites], frame.sites[layer.out_sites]
     in_shape, out_shape = frame.shapes[layer.in_sites], frame.shapes[layer.out_sites]
     pairs_per_offset = layer_pairs(layer, frame)
-    pairs = sum(pairs_per_offset)
+    pairs, products = sum(pairs_per_offset), _products(layer)
     weight = prod(layer.parameters.get(f"{layer.name}.weight", (0,)))
-    products = layer.in_channels * layer.out_channels if weight else 0
     dense_macs = batch_size * prod(out_shape) * layer.kernel_volume * products
     rules = pairs if layer.key else 0
     read = in_sites * layer.in_channels + _joined_values(layer, network, frame)
+    moved = FLOAT_BYTES * (read + out_sites * layer.out_channels + weight) + RULE_BYTES * rules
     return {
         "name": layer.name,
         "type": layer.type,
@@ -108,8 +104,66 @@ def _layer_stats(layer: LayerInfo, network: Network, frame: Frame, batch_size: i
         "dense_macs": dense_macs,
         "mac_saving": _saving(pairs * products, dense_macs),
         "parameters": sum(prod(s) for name, s in layer.parameters.items() if ".running_" not in name),
-        "bytes": FLOAT_BYTES * (read + out_sites * layer.out_channels + weight) + RULE_BYTES * rules,
+        "bytes": moved,
+        "flop_per_byte": _ratio(2 * pairs * products, moved),
     }
+
+
+def _products(layer: LayerInfo) -> int:
+    """Multiply-adds a pair."""
+    return layer.in_channels * layer.out_channels if f"{layer.name}.weight" in layer.parameters else 0
+
+
+class _Rules:
+    """What the rules of a frame say of output rows, worked out once for the layers that share them."""
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._found: dict[tuple[str, bool], tuple[list[int], Words, Stats]] = {}
+        self._executed: dict[tuple[str, bool], Stats] = {}
+
+    def of(self, layer: LayerInfo) -> tuple[list[int], Words, Stats] | None:
+        """Histogram of rules, masks, and histogram of masks; None where the frame has no rules of the layer's key."""
+        outputs = self._frame.sites[layer.out_sites]
+        if layer.key is None:
+            fed = bool(_products(layer))
+            masks = np.full((1, outputs), fed, np.uint64)
+            return ([0, outputs] if fed and outputs else [outputs]), masks, mask_histogram(masks)
+        book = self._frame.rulebooks.get(layer.key)
+        if book is None:
+            return None
+        place = (layer.key, layer.inverse)
+        if place not in self._found:
+            rows = book.in_rows if layer.inverse else book.out_rows
+            masks = row_masks(rows, book.pair_splits, outputs)
+            self._found[place] = rules_histogram(rows, outputs), masks, mask_histogram(masks)
+        return self._found[place]
+
+    def executed(self, layer: LayerInfo, masks: Words) -> Stats:
+        """What tiles multiply, in rows times taps."""
+        if layer.key is None:
+            return executed_rules(masks, 1)
+        place = (layer.key, layer.inverse)
+        if place not in self._executed:
+            self._executed[place] = executed_rules(masks, layer.kernel_volume)
+        return self._executed[place]
+
+
+def _rule_stats(layer: LayerInfo, rules: _Rules, executed: bool) -> Stats:
+    """What only the rules tell."""
+    found = rules.of(layer)
+    if found is None:
+        return {}
+    histogram, masks, mask_counts = found
+    stats = {"pairs_per_output_histogram": histogram, "masks": mask_counts}
+    return {**stats, "executed_macs": _times(rules.executed(layer, masks), _products(layer))} if executed else stats
+
+
+def _times(value: Any, factor: int) -> Any:
+    """Every number in nested lists and objects times `factor`."""
+    if isinstance(value, dict):
+        return {key: _times(item, factor) for key, item in value.items()}
+    return [_times(item, factor) for item in value] if isinstance(value, list) else value * factor
 
 
 def _joined_values(layer: LayerInfo, network: Network, frame: Frame) -> int:
@@ -144,7 +198,18 @@ def most_per_row(rows: NDArray[np.int32]) -> int:
 
 def _totals(layers: Sequence[Stats]) -> Stats:
     totals = {name: sum(layer[name] for layer in layers) for name in SUMMED}
-    return {"layers": len(layers), **totals, "mac_saving": _saving(totals["macs"], totals["dense_macs"])}
+    all_executed = [layer["executed_macs"] for layer in layers if "executed_macs" in layer]
+    saving = {"mac_saving": _saving(totals["macs"], totals["dense_macs"])}
+    added = {"executed_macs": _added(all_executed)} if all_executed else {}
+    return {"layers": len(layers), **totals, **saving, **added}
+
+
+def _added(values: Sequence[Any]) -> Any:
+    """The sums of numbers that stand at the same place in nested lists and objects."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _added([value[key] for value in values]) for key in first}
+    return [_added(items) for items in zip(*values, strict=True)] if isinstance(first, list) else sum(values)
 
 
 def _ratio(part: int, whole: int) -> float | None:
@@ -153,37 +218,3 @@ def _ratio(part: int, whole: int) -> float | None:
 
 def _saving(macs: int, dense_macs: int) -> float | None:
     return 1 - macs / dense_macs if dense_macs else None
-
-
-def summarize(stats: Sequence[Stats]) -> Stats:
-    """Mean, minimum and maximum over scans of every voxel, layer and total number (`spcli.stats_summary/1`).
-
-    Layers are matched by name, in the order of the first scan that has them.
-    """
-    names = list(dict.fromkeys(layer["name"] for one in stats for layer in one["layers"]))
-    points = [one["points"] for one in stats if one["points"]]
-    return {
-        "schema": SUMMARY_SCHEMA,
-        "scans": len(stats),
-        "points": {name: _spread([one[name] for one in points]) for name in (points[0] if points else ())},
-        "voxels": _spreads([one["voxels"] for one in stats], ("active", "density", "max_points_in_a_voxel")),
-        "layers": [_layer_summary(name, stats) for name in names],
-        "totals": _spreads([one["totals"] for one in stats], (*SUMMED, "mac_saving")),
-    }
-
-
-def _layer_summary(name: str, stats: Sequence[Stats]) -> Stats:
-    layers = [layer for one in stats for layer in one["layers"] if layer["name"] == name]
-    same = {key: layers[0][key] for key in ("name", "type", "indice_key", "in_channels", "out_channels")}
-    return {**same, "scans": len(layers), **_spreads(layers, AVERAGED)}
-
-
-def _spreads(objects: Sequence[Stats], names: Sequence[str]) -> Stats:
-    return {name: _spread([one[name] for one in objects]) for name in names}
-
-
-def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    return {"mean": sum(known) / len(known), "min": min(known), "max": max(known)}
