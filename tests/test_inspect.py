@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spcli.engines import load_engine
 from spcli.errors import InputError, UsageError
 from spcli.geometry import regular_geometry, submanifold_geometry
-from spcli.inspect import KeyedRulebook, Query, hash_tables, load_dump, rule_counts, rules, summary
+from spcli.inspect import KeyedRulebook, Query, TableChunk, hash_tables, load_dump, rule_counts, rules, summary
 from spcli.program import KeyedMap
 from spcli.writers import write_rulebooks
 from strategies import sparse_tensors
@@ -153,16 +153,28 @@ def built_point(keyed):
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        (Query(), [("input", 0), ("input", 1), ("input", 2), ("output", 0), ("output", 1), ("output", 2)]),
-        (Query(inputs=(0, 1)), [("input", 1), ("input", 2)]),
-        (Query(outputs=(2,)), [("output", 2)]),
-        (Query(inputs=(0,), outputs=(1,)), [("input", 0), ("output", 1)]),
+        (
+            Query(),
+            [("input", 0), ("input", 1), ("input", 2), ("output", 0), ("output", 1), ("output", 2)]
+            + [(0, 0, 0, 1), (1, 0, 0, 0), (1, 1, 1, 1), (1, 2, 2, 2), (2, 0, 1, 0)],
+        ),
+        (Query(inputs=(0, 1)), [("input", 1), ("input", 2), (1, 1, 1, 1), (1, 2, 2, 2), (2, 0, 1, 0)]),
+        (Query(outputs=(2,)), [("output", 2), (1, 2, 2, 2)]),
+        (Query(inputs=(0,), outputs=(1,)), [("input", 0), ("output", 1), (0, 0, 0, 1)]),
         (Query(limit=4), [("input", 0), ("input", 1), ("input", 2), ("output", 0)]),
+        (Query(limit=7, tap=2), [("input", 0), ("input", 1), ("input", 2), ("output", 0), ("output", 1), ("output", 2)]
+            + [(2, 0, 1, 0)]),
     ],
-    ids=["all", "input site", "output row", "both", "limit"],
-)
-def test_hash_tables_hold_every_site_and_its_row(keyed, query, expected):
-    entries = [(chunk.table, row) for chunk in hash_tables([keyed], query) for row in chunk.rows.tolist()]
+    ids=["all", "input site", "output row", "both", "limit", "limit and tap"],
+)  # fmt: skip
+def test_hash_tables_hold_every_site_and_its_row_and_then_the_rules(keyed, query, expected):
+    entries = []
+    for chunk in hash_tables([keyed], query):
+        if isinstance(chunk, TableChunk):
+            entries += [(chunk.table, row) for row in chunk.rows.tolist()]
+        else:
+            columns = (chunk.taps, chunk.counts, chunk.in_rows, chunk.out_rows)
+            entries += zip(*(column.tolist() for column in columns), strict=True)
     assert entries == expected
 
 

@@ -8,8 +8,17 @@ from spcli.errors import UsageError
 from spcli.network import suggestion
 
 
+_EXAMPLE = "worked_example_"
+"""How configurations begin that are there to be read: they take the tensor of the worked example, and no scan."""
+
+
 def preset_names() -> tuple[str, ...]:
-    """The shipped configurations, in alphabetical order."""
+    """The shipped configurations for scans, in alphabetical order."""
+    return tuple(name for name in _names() if not name.startswith(_EXAMPLE))
+
+
+def _names() -> tuple[str, ...]:
+    """All shipped configurations."""
     return tuple(sorted(entry[:-5] for entry in os.listdir(_directory()) if entry.endswith(".yaml")))
 
 
@@ -19,9 +28,9 @@ def preset_path(name: str) -> str:
     Raises:
         UsageError: there is none of that name.
     """
-    names = preset_names()
+    names = _names()
     if name not in names:
-        hint = suggestion(name, names) or f"; there are {', '.join(names)}"
+        hint = suggestion(name, names) or f"; there are {', '.join(preset_names())}"
         raise UsageError(f"there is no preset {name!r}{hint}")
     return os.path.join(_directory(), f"{name}.yaml")
 
@@ -34,9 +43,9 @@ def find_config(path: str) -> str:
     """
     if os.path.exists(path):
         return path
-    names = preset_names()
+    names = _names()
     if path not in names:
-        hint = suggestion(path, names) or f"; presets are {', '.join(names)}"
+        hint = suggestion(path, names) or f"; presets are {', '.join(preset_names())}"
         raise UsageError(f"{path}: there is no such file and no such preset{hint}")
     return preset_path(path)
 

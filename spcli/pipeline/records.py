@@ -17,6 +17,7 @@ from spcli.errors import SpcliError
 from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelGrid, VoxelSpec
 from spcli.network import LayerInfo, Network
 from spcli.pipeline.plan import Job, site_strides
+from spcli.program import map_ends
 from spcli.readers import Scan, StoredTensor
 from spcli.stats import layer_pairs, point_counts
 
@@ -178,8 +179,7 @@ def place_of(scan: Scan, spec: VoxelSpec | None, grid: VoxelGrid | None) -> Reco
 def features_meta(scan: Scan, network: Network, layer: LayerInfo, place: Mapping[str, Any], channels: int) -> Record:
     """`meta` of a layer's features."""
     value = network.program.values[network.program.layers[layer.name]]
-    stored = scan.content.meta.get("stride") if isinstance(scan.content, StoredTensor) else None
-    stride = site_strides(network, stored)[layer.out_sites]
+    stride = site_strides(network, stored_stride(scan))[layer.out_sites]
     return {
         "schema": "spcli.pipeline.features/1",
         **_origin(scan),
@@ -195,7 +195,23 @@ def features_meta(scan: Scan, network: Network, layer: LayerInfo, place: Mapping
 def rulebooks_meta(scan: Scan, network: Network, place: Mapping[str, Any]) -> Record:
     """`meta` of a rulebook dump."""
     ndim = len(site_strides(network)[0])
-    return {"schema": "spcli.rulebooks/1", **_origin(scan), "axes": AXES[1 + ndim], **place}
+    strides = key_strides(network, scan)
+    return {"schema": "spcli.rulebooks/1", **_origin(scan), "axes": AXES[1 + ndim], **place, "strides": strides}
+
+
+def stored_stride(scan: Scan) -> object:
+    """What the file of a tensor says of the voxels that its own sites span."""
+    return scan.content.meta.get("stride") if isinstance(scan.content, StoredTensor) else None
+
+
+def key_strides(network: Network, scan: Scan) -> Record:
+    """Voxels that a site spans at the two ends of each key: `{key: {"in": [z, y, x], "out": [z, y, x]}}`."""
+    strides = site_strides(network, stored_stride(scan))
+    ends = map_ends(network.program)
+    return {
+        keyed.key: dict(zip(("in", "out"), (list(strides[slot]) for slot in ends[keyed.map]), strict=True))
+        for keyed in network.program.keys
+    }
 
 
 def _origin(scan: Scan) -> Record:

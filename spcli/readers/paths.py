@@ -15,6 +15,9 @@ from spcli.readers.scan import STDIN
 # What spcli itself writes beside its voxels: results, which a directory search must not take for scans.
 _RESULT = re.compile(r"\.(rulebooks|features(\.[A-Za-z0-9_.-]+)?)\.npz$")
 
+# A 2-D tensor to be read on paper, which lies beside the sample scans and fits no network for them.
+_EXAMPLE = "worked_example.npz"
+
 
 @dataclass(frozen=True)
 class ScanPath:
@@ -90,10 +93,14 @@ def colliding(scans: Sequence[ScanPath], keep_tree: bool = False) -> tuple[str, 
 def _scans_below(directory: str) -> list[ScanPath]:
     files = sorted(_files_below(directory, {os.path.realpath(directory)}))
     suffixes = scan_suffixes()
-    scans = [file for file in files if file.lower().endswith(suffixes) and not _RESULT.search(file)]
+    scans = [file for file in files if file.lower().endswith(suffixes) and not _is_aside(file)]
     if not scans:
         raise InputError(f"{directory}: holds no scan; scans are files named *{', *'.join(suffixes)}")
     return [ScanPath(file, stem_of(file), _folder_between(directory, file)) for file in scans]
+
+
+def _is_aside(file: str) -> bool:
+    return bool(_RESULT.search(file)) or os.path.basename(file) == _EXAMPLE
 
 
 def _folder_between(directory: str, file: str) -> str:

@@ -124,10 +124,19 @@ def test_the_hash_tables_give_each_site_its_row(spcli, dump):
     outputs = [entry for entry in entries if entry["table"] == "output"]
     assert [entry["site"] for entry in outputs] == data["down/out_indices"].tolist()
     assert [entry["row"] for entry in outputs] == list(range(len(outputs)))
-    (found,) = spcli("inspect-rulebook", dump, "--key", "down", "--hash-tables", "--out", "3").lines
+    rules = [entry for entry in entries if entry["table"] == "rulebook"]
+    assert [(rule["v_in"], rule["v_out"]) for rule in rules] == list(
+        zip(data["down/in_rows"].tolist(), data["down/out_rows"].tolist(), strict=True)
+    )
+    assert {entry["schema"] for entry in entries} == {"spcli.hash_table/1"}
+    found, *into = spcli("inspect-rulebook", dump, "--key", "down", "--hash-tables", "--out", "3").lines
     assert found == outputs[3]
+    assert into == [rule for rule in rules if rule["v_out"] == 3]
     csv_text = spcli("inspect-rulebook", dump, "--hash-tables", "--limit", 1, "--format", "csv").out.decode()
-    assert csv_text.splitlines()[0] == "key,table,batch,z,y,x,row"
+    assert csv_text.splitlines() == [
+        "key,table,batch,z,y,x,row,offset_z,offset_y,offset_x,count,v_in,v_out,operation",
+        f"subm1,input,{','.join(map(str, data['subm1/in_indices'][0]))},0,,,,,,,",
+    ]
 
 
 def test_2_d_sites_leave_the_cell_of_z_empty_beside_3_d_ones(spcli, tmp_path):
@@ -158,8 +167,16 @@ def test_2_d_sites_leave_the_cell_of_z_empty_beside_3_d_ones(spcli, tmp_path):
         (["--offset", "-2,0,0"], "offsets -1,-1,-1 to 1,1,1"),
         (["--offset", "0,0,0", "--tap", "1"], "no such kernel index"),
         (["--in", "1,2"], "give a row, Z,Y,X or B,Z,Y,X"),
+        (["--in", "@1,2"], "is not @X,Y,Z"),
+        (["--in", "@1,2,inf"], "must be finite"),
+        (["--in", "1,2,3,4,5"], "is not ROW"),
         (["--offset", "a,b,c"], "is not DZ,DY,DX"),
         (["--summary", "--hash-tables"], "give one of them"),
+        (["--layer", "enter"], "--layer belongs to --explain"),
+        (["--explain", "0", "--weights", "w", "--seed", "1"], "give one of them"),
+        (["--verify", "-o", "x.csv"], "are for rules"),
+        (["--format", "parquet"], "needs -o FILE"),
+        (["-o", "rules.txt"], "ends in .csv, .json, .ndjson or .parquet"),
     ],
 )
 def test_what_is_not_there_is_exit_2_and_says_what_is(spcli, dump, arguments, words):

@@ -1,0 +1,189 @@
+"""`spcli inspect-rulebook --explain SITE`: one output row, rule by rule, in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spcli.cli.console import console
+from spcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from spcli.inspect import KeyedRulebook
+    from spcli.inspect.explain import Explanation
+
+SCHEMA = "spcli.explain/1"
+SHOWN_CHANNELS = 4
+
+
+def explain_source(source: str, options: dict[str, Any], form: str) -> int:
+    """Explain one output of a dump (rules only) or of a scan (with features, contributions and every step)."""
+    from spcli.cli.rulebook_source import dump_in
+    from spcli.readers import load
+
+    raw = load(source)
+    dumped = dump_in(raw, options["keys"])
+    explanation = _of_scan(raw, options) if dumped is None else _of_dump(dumped, options)
+    _print(explanation, form)
+    return 0
+
+
+def _of_dump(books: Sequence[KeyedRulebook], options: Mapping[str, Any]) -> Explanation:
+    """The rules into an output row; a dump holds no features."""
+    from spcli.inspect.explain import Explanation, terms_into
+    from spcli.inspect.sites import only_row
+
+    for name in ("weights", "seed"):
+        if options[name] is not None:
+            raise UsageError(f"--{name}: a dump holds no features; give the scan and --config FILE instead")
+    layer = options["layer"]
+    fitting = [keyed for keyed in books if layer is None or layer in keyed.layers]
+    if not fitting or (layer is None and len(fitting) > 1):
+        known = ", ".join(name for keyed in books for name in keyed.layers)
+        raise UsageError(f"--explain: say which layer with --layer; there are {known}")
+    keyed = fitting[0]
+    indices = keyed.rulebook.out_indices
+    row = only_row(options["explain"], keyed.place, indices, keyed.key)
+    terms = terms_into(keyed, row)
+    name = layer or ", ".join(keyed.layers)
+    return Explanation(name, "", keyed.key, row, tuple(indices[row].tolist()), terms)
+
+
+def _of_scan(raw: Any, options: Mapping[str, Any]) -> Explanation:
+    from spcli.cli.rulebook_source import configuration, engine_for, scan_in
+    from spcli.pipeline.inspection import Explainer
+    from spcli.pipeline.prepare import Weights
+
+    config = configuration(raw.source, options)
+    layer = options["layer"] or _layer_of_key(config, options["keys"])
+    weights = Weights(options["weights"], options["seed"] or 0)
+    if options["weights"] is None:
+        console.warn(f"no --weights: parameters are {weights.describe()}")
+    scan = scan_in(raw, config, options)
+    explainer = Explainer(config, scan, layer, weights=weights, engine=engine_for(options))
+    return explainer.explain(explainer.row(options["explain"]))
+
+
+def _layer_of_key(config: Any, keys: Sequence[str]) -> str | None:
+    """The layer of `--key`, where it has one only."""
+    if not keys:
+        return None
+    from spcli.inspect import check_keys
+
+    known = config.network().program.keys
+    check_keys(keys, [keyed.key for keyed in known])
+    layers = [name for keyed in known if keyed.key in keys for name in keyed.layers]
+    if len(layers) > 1:
+        raise UsageError(f"--explain: --key {' '.join(keys)} belongs to several layers; give --layer {layers[0]}, "
+                         f"or one of {', '.join(layers[1:])}")  # fmt: skip
+    return str(layers[0])
+
+
+def record(explanation: Explanation) -> dict[str, Any]:
+    """The explanation as JSON."""
+    return {
+        "schema": SCHEMA,
+        "layer": explanation.layer,
+        "type": explanation.type or None,
+        "key": explanation.key,
+        "out": explanation.out_row,
+        "out_site": list(explanation.out_site),
+        "terms": [
+            {
+                "tap": term.tap,
+                "offset": list(term.offset),
+                "count": term.count,
+                "in": term.in_row,
+                "in_site": None if term.in_site is None else list(term.in_site),
+                "features": None if term.features is None else term.features.tolist(),
+                "contribution": None if term.contribution is None else term.contribution.tolist(),
+            }
+            for term in explanation.terms
+        ],
+        "steps": [{"step": step.name, "what": step.what, "value": step.value.tolist()} for step in explanation.steps],
+        "total": None if explanation.total is None else explanation.total.tolist(),
+        "feature": None if explanation.feature is None else explanation.feature.astype(float).tolist(),
+        "largest_difference": explanation.largest_difference,
+    }
+
+
+def _print(explanation: Explanation, form: str) -> None:
+    from spcli.cli.render import CsvWriter, print_one, write_bytes
+
+    if form == "csv":
+        write_bytes(CsvWriter(None).text(_csv_rows(explanation)).encode())
+    else:
+        print_one(record(explanation), form, _people(explanation) if form == "table" else "")
+
+
+def _csv_rows(explanation: Explanation) -> list[dict[str, Any]]:
+    """A row a term and a row a step; `f0...` are the input's features, `c0...` the contribution or the value."""
+    blank: dict[str, Any] = {"tap": None, "offset": None, "count": None, "in": None, "in_site": None}
+    width = max([len(term.features) for term in explanation.terms if term.features is not None], default=0)
+    blank |= {f"f{channel}": None for channel in range(width)}
+    rows: list[dict[str, Any]] = []
+    for term in explanation.terms:
+        head = {
+            "tap": term.tap,
+            "offset": ",".join(map(str, term.offset)),
+            "count": term.count,
+            "in": term.in_row,
+            "in_site": ",".join(map(str, term.in_site or ())),
+        }
+        numbers = {**_numbered("f", term.features), **_numbered("c", term.contribution)}
+        rows.append({"step": "term", "what": None, **head, **numbers})
+    values = [(step.name, step.what, step.value) for step in explanation.steps]
+    if explanation.feature is not None:
+        values.append(("feature", explanation.layer, explanation.feature.astype(np.float64)))
+    rows += [{"step": name, "what": what, **blank, **_numbered("c", value)} for name, what, value in values]
+    return rows
+
+
+def _numbered(letter: str, values: Any) -> dict[str, float]:
+    return {} if values is None else {f"{letter}{channel}": value for channel, value in enumerate(values.tolist())}
+
+
+def _people(explanation: Explanation) -> str:
+    """A title, the terms as a table, and the steps below them."""
+    from spcli.cli.render import table
+
+    count = len(explanation.terms)
+    where = ",".join(map(str, explanation.out_site))
+    kind = f" ({explanation.type})" if explanation.type else ""
+    title = f"{explanation.layer}{kind}: output row {explanation.out_row} at {where} is fed by {count} input"
+    title += "" if count == 1 else "s"
+    rows = [
+        (
+            f"({','.join(map(str, term.offset))})" if term.offset else "-",
+            str(term.in_row),
+            ",".join(map(str, term.in_site or ())),
+            _channels(term.features),
+            _channels(term.contribution),
+        )
+        for term in explanation.terms
+    ]
+    steps = [(step.name, "", step.what, "", _channels(step.value)) for step in explanation.steps]
+    if explanation.feature is not None:
+        steps.append(("feature", "", "as run writes it", "", _channels(explanation.feature)))
+    header = ("offset", "in", "in site", "in features", "contribution")
+    lines = [title, "", table([*rows, *steps], header)]
+    if not explanation.steps:
+        lines += ["", f"A dump holds no features: out[{explanation.out_row}] = " + _symbols(explanation)]
+    elif explanation.largest_difference is not None:
+        lines += ["", f"largest difference to the feature: {explanation.largest_difference:.2g}"]
+    return "\n".join(lines)
+
+
+def _symbols(explanation: Explanation) -> str:
+    terms = [f"W[{','.join(map(str, term.offset))}] · in[{term.in_row}]" for term in explanation.terms]
+    return " + ".join(terms) or "0"
+
+
+def _channels(values: Any) -> str:
+    """The first channels of a row."""
+    if values is None:
+        return ""
+    shown = [f"{value:.5g}" for value in np.asarray(values)[:SHOWN_CHANNELS].tolist()]
+    return " ".join(shown) + (f" ... ({len(values)})" if len(values) > SHOWN_CHANNELS else "")

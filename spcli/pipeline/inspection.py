@@ -1,0 +1,140 @@
+"""What a run leaves for looking into it: rulebooks that know where they lie in metres, and single outputs explained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spcli.engines.base import Engine, Want
+from spcli.errors import UsageError
+from spcli.inspect.dump import KeyedRulebook
+from spcli.inspect.explain import Explanation, Term, explain, explainable, recipe, terms_into
+from spcli.inspect.sites import Where, only_row, place_from
+from spcli.network import Network
+from spcli.pipeline import DRAWN, run, voxelize
+from spcli.pipeline.plan import site_strides
+from spcli.pipeline.prepare import Parameters, Weights, WeightsLike, as_weights
+from spcli.pipeline.records import key_strides, place_of, stored_stride
+from spcli.pipeline.runs import RunResult
+from spcli.readers import Scan, StoredTensor
+
+if TYPE_CHECKING:
+    from spcli.config import Config
+
+
+def keyed_rulebooks(result: RunResult, scan: Scan) -> tuple[KeyedRulebook, ...]:
+    """The rulebooks of a run that kept them, with their layers and their place in metres, in network order."""
+    network = result.network
+    meta = {
+        **place_of(scan, network.program.voxelize, result.frame.grid),
+        "strides": key_strides(network, scan),
+    }
+    return tuple(
+        KeyedRulebook(keyed.key, keyed.layers, result.rulebooks[keyed.key], place_from(meta, keyed.key))
+        for keyed in network.program.keys
+    )
+
+
+class Explainer:
+    """One scan run through a network, ready to explain output rows of one layer.
+
+    Attributes:
+        result: the run.
+        rulebook: the layer's rulebook; None for a Linear layer.
+        layer: the layer.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        scan: Scan,
+        layer: str | None = None,
+        *,
+        weights: WeightsLike = DRAWN,
+        engine: Engine | None = None,
+    ) -> None:
+        """`layer` None is the last one that is a sum over rules or rows.
+
+        Raises:
+            UsageError: there is no such layer, or it has no rules.
+            InputError, ConfigError, CheckpointError: as `run`.
+        """
+        self._recipe = recipe(config.network(), layer or _last_explainable(config.network()))
+        self.layer = self._recipe.layer
+        names = _layers_of(config.network(), (*self._recipe.slots, config.network().program.layers[self.layer.name]))
+        weights = as_weights(weights)
+        want = Want(tuple(dict.fromkeys(names.values())), rulebooks=True)
+        self.result = run(config, scan, weights=weights, want=want, engine=engine)
+        self.layer = next(layer for layer in self.result.network.layers if layer.name == self.layer.name)
+        self._recipe = recipe(self.result.network, self.layer.name)
+        self._values = {slot: self.result.outputs[name].features for slot, name in names.items()}
+        if 0 in self._recipe.slots:
+            self._values[0] = _input_features(self.result, scan, engine)
+        self._parameters = _parameters(self.result.network, weights)
+        self._names = names
+        self._scan = scan
+        self._metres = place_of(scan, self.result.network.program.voxelize, self.result.frame.grid)
+        books = {keyed.key: keyed for keyed in keyed_rulebooks(self.result, scan)}
+        self.rulebook = None if self.layer.key is None else books[self.layer.key]
+
+    @property
+    def sites(self) -> NDArray[np.int32]:
+        """The output sites `[N, 1 + D]` of the layer."""
+        return self.result.outputs[self.layer.name].indices
+
+    def row(self, where: Where) -> int:
+        """The output row that a row, a site or a place names.
+
+        Raises:
+            UsageError: it is not active, or active in several scans of the batch.
+        """
+        network = self.result.network
+        stride = list(site_strides(network, stored_stride(self._scan))[self.layer.out_sites])
+        meta = {**self._metres, "strides": {"": {"in": stride, "out": stride}}}
+        return only_row(where, place_from(meta, ""), self.sites, self.layer.name)
+
+    def explain(self, row: int) -> Explanation:
+        """How output row `row` came about."""
+        layer = self.layer
+        if self.rulebook is None:
+            terms: tuple[Term, ...] = (Term(0, (), 0, row, tuple(self.sites[row].tolist())),)
+        else:
+            terms = terms_into(self.rulebook, row, inverse=layer.inverse)
+        added = self._names.get(self._recipe.added, "the input") if self._recipe.added is not None else ""
+        terms, steps = explain(self._recipe, terms, self._values, self._parameters, row, added)
+        feature = self.result.outputs[layer.name].features[row]
+        site = tuple(self.sites[row].tolist())
+        return Explanation(layer.name, layer.type, layer.key, row, site, terms, steps, feature)
+
+
+def _last_explainable(network: Network) -> str:
+    names = explainable(network)
+    if not names:
+        raise UsageError("--explain: no layer of this network is a sum over rules")
+    return names[-1]
+
+
+def _layers_of(network: Network, slots: tuple[int, ...]) -> dict[int, str]:
+    """The layers whose outputs some value slots hold, the input aside."""
+    names = {slot: name for name, slot in network.program.layers.items()}
+    return {slot: names[slot] for slot in slots if slot != 0}
+
+
+def _input_features(result: RunResult, scan: Scan, engine: Engine | None) -> NDArray[np.float32]:
+    """The features of the network's input."""
+    if isinstance(scan.content, StoredTensor):
+        return scan.content.tensor.features
+    spec = result.network.program.voxelize
+    assert spec is not None
+    return voxelize(scan.content, spec, engine=engine).tensor.features
+
+
+def _parameters(network: Network, weights: Weights) -> Parameters:
+    """The parameters that a run with `weights` used."""
+    from spcli.weights import as_float32, initial_parameters, load_weights
+
+    if weights.arrays is not None:
+        return as_float32(weights.arrays)
+    return initial_parameters(network, weights.seed) if weights.path is None else load_weights(weights.path)
