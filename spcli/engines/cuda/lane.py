@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,7 +37,8 @@ class Work:
     steps: EagerRunner
 
 
-class Report(NamedTuple):
+@dataclass(frozen=True)
+class Report:
     """Where the numbers of a frame stand in its report, as slices."""
 
     lists: slice
@@ -47,7 +47,8 @@ class Report(NamedTuple):
     tally: slice
 
 
-class Taken(NamedTuple):
+@dataclass(frozen=True)
+class Taken:
     """What captured work leaves behind on the device."""
 
     index: Index
