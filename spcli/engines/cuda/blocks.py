@@ -88,6 +88,9 @@ def blocks_for(dtype: str, in_channels: int, out_channels: int, volume: int) -> 
     stages = 5 if architecture() in ROOMY else 3
     if in_channels <= NARROW and volume > 1:
         depth = max(4, _power_of_two(in_channels))
+        if kind == "half" and depth == 4:
+            # Triton before 3.7 cannot feed a warp group from rows of 8 bytes, so these stay below four warps.
+            rows, columns, warps = 64, min(columns, 32), 2
         return Blocks(rows, columns, depth, 32 // depth, warps, stages)
     depth = 64 if kind == "half" and _padded(in_channels, 64) == _padded(in_channels, 32) else 32
     return Blocks(rows, columns, depth, 1, warps, stages)
