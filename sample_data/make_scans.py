@@ -1,4 +1,4 @@
-"""Write the sample scans and the worked example: `python sample_data/make_scans.py [DIRECTORY]`, by default beside this file.
+"""Write the sample scans and the worked example: `python sample_data/make_scans.py [DIRECTORY]`, by default here.
 
 The same bytes on every run; a test holds the files in the repository to it.
 """

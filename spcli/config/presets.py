@@ -7,7 +7,6 @@ import os
 from spcli.errors import UsageError
 from spcli.network import suggestion
 
-
 _EXAMPLE = "worked_example_"
 """How configurations begin that are there to be read: they take the tensor of the worked example, and no scan."""
 
