@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -18,7 +19,6 @@ from msgspec import Struct
 from spcli.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # What each format would otherwise write about the moment and the program, by format.
@@ -29,6 +29,11 @@ METADATA: dict[str, dict[str, None]] = {
 }
 DPI = 150
 
+# Inches, and characters an inch, of the two sizes of text above a picture.
+MARGIN = 0.1
+TITLE_SIZE, TITLE_LINE, TITLE_CHARACTERS = 12, 0.22, 9.0
+TEXT_SIZE, TEXT_LINE, TEXT_CHARACTERS = 9, 0.165, 14.2
+
 
 class Colours(Struct, frozen=True):
     """The colours of a theme. Accents are Okabe and Ito's, which no common colour blindness confuses.
@@ -37,7 +42,7 @@ class Colours(Struct, frozen=True):
         ground, ink, faint, line: paper, text, secondary text, grid lines.
         blank: cells in which nothing is active.
         first, second, third: accents, in order of use.
-        scale: matplotlib's name of the colour map, dark to bright with the value on light paper and dark alike.
+        scale: the part of viridis that stands out from the ground, from 0 to 1.
     """
 
     ground: str
@@ -48,12 +53,14 @@ class Colours(Struct, frozen=True):
     first: str
     second: str
     third: str
-    scale: str = "viridis"
+    scale: tuple[float, float]
 
 
 THEMES = {
-    "light": Colours("#ffffff", "#16191d", "#5b626b", "#d4d8dd", "#f1f3f5", "#0072b2", "#d55e00", "#aa4499"),
-    "dark": Colours("#14171c", "#eceff2", "#a4acb5", "#3b424b", "#20252c", "#56b4e9", "#f0a030", "#dd99cc"),
+    "light": Colours(
+        "#ffffff", "#16191d", "#5b626b", "#c9ced4", "#f1f3f5", "#0072b2", "#d55e00", "#aa4499", (0.0, 0.9)
+    ),
+    "dark": Colours("#14171c", "#eceff2", "#a4acb5", "#3f4750", "#20252c", "#3d8fd1", "#c8660f", "#f4b3e0", (0.2, 1.0)),
 }
 
 
@@ -99,24 +106,36 @@ def _settings(colours: Colours) -> dict[str, Any]:
         **dict.fromkeys(lines, colours.line),
         **dict.fromkeys(grounds, colours.ground),
         "font.family": ["DejaVu Sans"],
-        "font.size": 9.0,
+        "font.size": TEXT_SIZE,
         "axes.titlesize": 9.5,
         "axes.labelsize": 9.0,
         "xtick.labelsize": 8.0,
         "ytick.labelsize": 8.0,
+        "text.parse_math": False,
         "svg.fonttype": "none",
         "svg.hashsalt": "spcli",
         "pdf.fonttype": 42,
     }
 
 
-def new_figure(width: float, height: float, title: str, subtitle: str = "") -> Figure:
-    """An empty figure of `width` x `height` inches below a title that says what was measured."""
+def new_figure(width: float, height: float, texts: tuple[str, str], colours: Colours, packed: bool = False) -> Figure:
+    """A figure whose axes get `width` x `height` inches, below `texts`: a title and a line that say what was measured.
+
+    Both texts are wrapped to the width, and the figure grows by the lines they need. `packed` brings axes of a fixed
+    aspect close together.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    text = f"{title}\n" if subtitle else title
-    figure.suptitle(text, fontsize=12, fontweight="bold", x=0.012, ha="left")
+    title_lines = wrap(texts[0], max(20, int(width * TITLE_CHARACTERS)))
+    lines = wrap(texts[1], max(20, int(width * TEXT_CHARACTERS)))
+    total = height + 2 * MARGIN + TITLE_LINE * len(title_lines) + TEXT_LINE * len(lines)
+    figure = Figure(figsize=(width, total), dpi=DPI, layout="compressed" if packed else "constrained")
+    layout: Any = figure.get_layout_engine()
+    layout.set(rect=(0, 0, 1, height / total), w_pad=MARGIN, h_pad=MARGIN)
+    left, top = MARGIN / width, 1 - MARGIN / total
+    figure.text(left, top, "\n".join(title_lines), fontsize=TITLE_SIZE, fontweight="bold", va="top")
+    top -= TITLE_LINE * len(title_lines) / total
+    figure.text(left, top, "\n".join(lines), color=colours.faint, va="top", linespacing=1.3)
     return figure
 
 
@@ -135,6 +154,42 @@ def write_figure(path: str, figure: Figure) -> None:
         stream.write(drawn.getvalue())
 
 
-def bare(axes: Axes) -> None:
-    """Take frame and ticks away."""
-    axes.set_axis_off()
+def headline(source: str, *parts: str) -> str:
+    """A title: what the picture shows, and of what."""
+    return " · ".join(part for part in (*parts, source) if part)
+
+
+def readable_on(colour: Any) -> str:
+    """Black or white, whichever reads better on `colour`, by its relative luminance."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = (part**2.2 for part in to_rgb(colour))
+    return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.22 else "#ffffff"
+
+
+def colour_map(colours: Colours) -> Any:
+    """The theme's colour map, with its blank colour where there is no number."""
+    import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    scale = colormaps["viridis"](np.linspace(*colours.scale, 256))
+    return ListedColormap(scale, name="spcli").with_extremes(bad=colours.blank)
+
+
+def colour_bar(figure: Figure, drawn: Any, axes: Any, label: str, **settings: Any) -> Any:
+    """A slim colour bar without a frame, beside `axes`."""
+    bar: Any = figure.colorbar(drawn, ax=axes, label=label, **{"aspect": 32, "shrink": 0.95, "pad": 0.02, **settings})
+    bar.outline.set_visible(False)
+    return bar
+
+
+def compact(number: float) -> str:
+    """A number in at most five characters: 0.25, 999, 9,999, 12k, 123k, 1.2M."""
+    if 1e3 <= number < 1e4 and number == int(number):
+        return f"{number:,.0f}"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit * 0.9995:
+            scaled = number / limit
+            return f"{scaled:.1f}{unit}" if scaled < 9.95 else f"{scaled:.0f}{unit}"
+    return f"{number:.0f}" if number == int(number) else f"{number:.2g}"

@@ -1,0 +1,75 @@
+"""Grids seen from above: sites gathered over z into pixels that a picture can show."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from spcli.plot.look import Place
+
+Reduce = Literal["max", "mean", "sum"]
+
+
+class Frame(Struct, frozen=True):
+    """The part of a plane that is shown, in cells: x0, x1, y0, y1, the upper ends being excluded."""
+
+    x0: int
+    x1: int
+    y0: int
+    y1: int
+
+    def step(self, pixels: int) -> int:
+        """Cells a pixel spans along either axis, so that neither takes more than `pixels`."""
+        return max(1, -(-max(self.x1 - self.x0, self.y1 - self.y0) // pixels))
+
+
+def frame_around(indices: NDArray[np.int32], shape: tuple[int, ...], margin: int = 1) -> Frame:
+    """The rectangle of `shape` that holds all of `indices` `[N, 1 + D]`, with a margin; a whole grid without sites."""
+    height, width = shape[-2:]
+    if not len(indices):
+        return Frame(0, max(1, width), 0, max(1, height))
+    low, high = indices[:, -2:].min(axis=0), indices[:, -2:].max(axis=0) + 1
+    return Frame(
+        max(0, int(low[1]) - margin),
+        min(width, int(high[1]) + margin),
+        max(0, int(low[0]) - margin),
+        min(height, int(high[0]) + margin),
+    )
+
+
+def gathered(
+    indices: NDArray[np.int32], values: NDArray[Any], frame: Frame, step: int, reduce: Reduce
+) -> NDArray[np.float64]:
+    """`values` `[N]` of `indices` `[N, 1 + D]` reduced into pixels `[rows, columns]` (y, x); NaN where no site is."""
+    rows, columns = -(-(frame.y1 - frame.y0) // step), -(-(frame.x1 - frame.x0) // step)
+    y, x = (indices[:, -2].astype(np.int64) - frame.y0) // step, (indices[:, -1].astype(np.int64) - frame.x0) // step
+    inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+    pixel, values = (y * columns + x)[inside], values[inside].astype(np.float64)
+    image = np.full(rows * columns, np.nan)
+    number = np.bincount(pixel, minlength=rows * columns)
+    hit = number > 0
+    if reduce == "max":
+        image[hit] = -np.inf
+        np.maximum.at(image, pixel, values)
+    else:
+        total = np.bincount(pixel, values, rows * columns)
+        image[hit] = total[hit] / (number[hit] if reduce == "mean" else 1)
+    return image.reshape(rows, columns)
+
+
+def show(axes: Any, image: NDArray[np.float64], frame: Frame, step: int, look: tuple[Any, Any, Place | None]) -> Any:
+    """Draw pixels where their cells lie; `look` is the colour map, the norm and the place in metres."""
+    cmap, norm, place = look
+    x1, y1 = frame.x0 + image.shape[1] * step, frame.y0 + image.shape[0] * step
+    (ox, oy), (dx, dy) = (place.origin, place.cell) if place else ((0.0, 0.0), (1.0, 1.0))
+    extent = (ox + frame.x0 * dx, ox + x1 * dx, oy + frame.y0 * dy, oy + y1 * dy)
+    drawn = axes.imshow(image, origin="lower", extent=extent, cmap=cmap, norm=norm, interpolation="nearest")
+    axes.set_xlim(extent[0], ox + frame.x1 * dx)
+    axes.set_ylim(extent[2], oy + frame.y1 * dy)
+    unit = "m" if place else "cells"
+    axes.set_xlabel(f"x ({unit})")
+    axes.set_ylabel(f"y ({unit})")
+    return drawn
