@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from spcli.points import PointCloud as PointCloud
     from spcli.readers import find_scans as find_scans
     from spcli.readers import read as read
+    from spcli.report import read_run as read_run
+    from spcli.report import report_subject as report_subject
+    from spcli.report import write_report as write_report
     from spcli.rulebook import Rulebook as Rulebook
     from spcli.sample import street_scan as street_scan
     from spcli.sparse_tensor import SparseTensor as SparseTensor
@@ -79,12 +82,15 @@ _HOMES = {
     "load_weights": "weights",
     "preset_names": "config",
     "read": "readers",
+    "read_run": "report",
+    "report_subject": "report",
     "run": "pipeline",
     "save_weights": "weights",
     "street_scan": "sample",
     "summarize": "stats",
     "voxelize": "pipeline",
     "write_features": "writers",
+    "write_report": "report",
     "write_rulebooks": "writers",
     "write_stats": "writers",
     "write_voxels": "writers",

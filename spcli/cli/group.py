@@ -14,6 +14,7 @@ COMMANDS = {
     "run": ("spcli.cli.run", "Run a sparse-convolution network over scans."),
     "inspect-rulebook": ("spcli.cli.inspect_rulebook", "List and count the rules of a network's convolutions."),
     "stats": ("spcli.cli.stats", "Show sparsity and cost, layer by layer."),
+    "report": ("spcli.cli.report", "Write an HTML report: sites in 3-D, rules, tables."),
     "info": ("spcli.cli.info", "Tell what a file holds."),
     "config": ("spcli.cli.config", "Start, show and check configurations."),
     "sample": ("spcli.cli.sample", "Write a synthetic street scan."),
