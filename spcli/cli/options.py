@@ -47,13 +47,17 @@ class Numbers(_Type):
 
 
 class VoxelSizes(_Type):
-    """Voxel sizes joined by commas, each a number (a cube) or `XxYxZ`."""
+    """Voxel sizes, each one number (a cube) or three: `0.05,0.1x0.1x0.2`, or `0.05;0.1,0.1,0.2` with other joints."""
 
     name = "sizes"
 
+    def __init__(self, between: str = ",", sides: str = "x") -> None:
+        self._between = between
+        self._sides = sides
+
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """What may stand there."""
-        return "SIZE,..."
+        return f"X{self._sides}Y{self._sides}Z{self._between}..."
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -61,24 +65,22 @@ class VoxelSizes(_Type):
         """The sizes as x, y, z, in the order given."""
         if isinstance(value, tuple):
             return value
+        three = self._sides.join(("0.05", "0.05", "0.1"))
         try:
-            sizes = tuple(cubic([float(side) for side in part.split("x")]) for part in str(value).split(","))
+            sizes = tuple(_sides(part.split(self._sides)) for part in str(value).split(self._between))
         except ValueError:
-            self.fail(f"{value!r} is not voxel sizes such as 0.05,0.1 or 0.05x0.05x0.1,0.1x0.1x0.2.", param, ctx)
+            self.fail(f"{value!r} is no voxel size above 0; write 0.05{self._between}0.1, or {three}.", param, ctx)
         if len(set(sizes)) < len(sizes):
-            self.fail(f"{value!r} names a size twice; one voxel of three sides is written 0.05x0.05x0.1.", param, ctx)
+            self.fail(f"{value!r} names a size twice; one voxel of three sides is written {three}.", param, ctx)
         return sizes
 
 
-def cubic(sides: Sequence[float]) -> tuple[float, ...]:
-    """Three sides from three, or from the one of a cube.
-
-    Raises:
-        ValueError: there are neither three sides nor one, or one is not above 0.
-    """
+def _sides(texts: Sequence[str]) -> tuple[float, ...]:
+    """Three sides from three, or from the one of a cube; ValueError where that is not what there is."""
+    sides = tuple(map(float, texts))
     if len(sides) not in (1, 3) or not all(0 < side < float("inf") for side in sides):
         raise ValueError("a voxel has one side or three, above 0")
-    return tuple(sides) if len(sides) == 3 else (sides[0],) * 3
+    return sides if len(sides) == 3 else sides * 3
 
 
 class Cap(_Type):

@@ -9,10 +9,8 @@ import click
 
 from spcli.cli.console import console
 from spcli.cli.options import (
-    Numbers,
     VoxelSizes,
     columns_option,
-    cubic,
     device_options,
     format_option,
     set_option,
@@ -48,8 +46,8 @@ Stats = dict[str, Any]
 @click.option("--preset", metavar="NAME", help="A configuration that comes with spcli.")
 @click.option("--predict", is_flag=True, help="Count rules, do not list them: sites, rules, MACs and memory, quickly.")
 @click.option("--sweep", type=VoxelSizes(), help="Predict at each of these voxel sizes, metres.")
-@click.option("--voxel-size", "one_size", type=Numbers(float, (1, 3), "X,Y,Z"), multiple=True,
-              help="One more voxel size to predict at; may be repeated.")  # fmt: skip
+@click.option("--voxel-size", "sizes", type=VoxelSizes(";", ","), multiple=True,
+              help="The same, written as spcli voxelize takes it; may be repeated.")  # fmt: skip
 @click.option("--tile", type=click.Choice(["16", "32", "64", "128"]), default="64", show_default=True,
               help="Rows of the tiles that a table tells of.")  # fmt: skip
 @plot_options("layers", "sites", "sweep")
@@ -64,9 +62,9 @@ def command(path: str, **options: Any) -> int:
     For a DIR the statistics below it, or with --config those of the scans below it, are summed up: mean, minimum,
     median, 95th percentile and maximum over scans.
 
-    A voxel size of --sweep is one number, for a cube, or XxYxZ.
+    A voxel size of --sweep is a number, which makes a cube, or XxYxZ: 0.05,0.1x0.1x0.2.
     """
-    options["sizes"] = [*(options["sweep"] or ()), *map(cubic, options["one_size"])]
+    options["sizes"] = [*(options["sweep"] or ()), *(size for sizes in options["sizes"] for size in sizes)]
     form = default_format(options["form"])
     if options["config"] is None and options["preset"] is None:
         if options["predict"] or options["sizes"]:

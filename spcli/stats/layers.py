@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spcli.engines.cpu.masks import Words, row_masks
 from spcli.grid import ScanCounts
 from spcli.program import Add
-from spcli.stats.masks import SPLITS, TILE_ROWS, Words, executed_rules, mask_histogram, row_masks, rules_histogram
+from spcli.stats.masks import SPLITS, TILE_ROWS, executed_rules, histograms
 from spcli.stats.memory import FLOAT_BYTES, RULE_BYTES, frame_memory
 
 if TYPE_CHECKING:
@@ -119,44 +120,50 @@ class _Rules:
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
-        self._found: dict[tuple[str, bool], tuple[list[int], Words, Stats]] = {}
+        self._masks: dict[tuple[str, bool], Words] = {}
+        self._histograms: dict[tuple[str, bool], tuple[list[int], Stats]] = {}
         self._executed: dict[tuple[str, bool], Stats] = {}
 
-    def of(self, layer: LayerInfo) -> tuple[list[int], Words, Stats] | None:
-        """Histogram of rules, masks, and histogram of masks; None where the frame has no rules of the layer's key."""
-        outputs = self._frame.sites[layer.out_sites]
-        if layer.key is None:
-            fed = bool(_products(layer))
-            masks = np.full((1, outputs), fed, np.uint64)
-            return ([0, outputs] if fed and outputs else [outputs]), masks, mask_histogram(masks)
-        book = self._frame.rulebooks.get(layer.key)
-        if book is None:
-            return None
-        place = (layer.key, layer.inverse)
-        if place not in self._found:
-            rows = book.in_rows if layer.inverse else book.out_rows
-            masks = row_masks(rows, book.pair_splits, outputs)
-            self._found[place] = rules_histogram(rows, outputs), masks, mask_histogram(masks)
-        return self._found[place]
+    def know(self, layer: LayerInfo) -> bool:
+        """Whether the frame has the layer's rules, where it has a key."""
+        return layer.key is None or layer.key in self._frame.rulebooks
 
-    def executed(self, layer: LayerInfo, masks: Words) -> Stats:
+    def histograms(self, layer: LayerInfo) -> tuple[list[int], Stats]:
+        """Output rows by their number of rules, and by their masks."""
+        place = _place(layer)
+        if place not in self._histograms:
+            self._histograms[place] = histograms(self._masks_of(layer))
+        return self._histograms[place]
+
+    def executed(self, layer: LayerInfo) -> Stats:
         """What tiles multiply, in rows times taps."""
-        if layer.key is None:
-            return executed_rules(masks, 1)
-        place = (layer.key, layer.inverse)
+        place = _place(layer)
         if place not in self._executed:
-            self._executed[place] = executed_rules(masks, layer.kernel_volume)
+            self._executed[place] = executed_rules(self._masks_of(layer), layer.kernel_volume)
         return self._executed[place]
+
+    def _masks_of(self, layer: LayerInfo) -> Words:
+        place, outputs = _place(layer), self._frame.sites[layer.out_sites]
+        if layer.key is None:
+            return np.full((1, outputs), bool(_products(layer)), np.uint64)
+        if place not in self._masks:
+            book = self._frame.rulebooks[layer.key]
+            self._masks[place] = row_masks(book.in_rows if layer.inverse else book.out_rows, book.pair_splits, outputs)
+        return self._masks[place]
+
+
+def _place(layer: LayerInfo) -> tuple[str, bool]:
+    """The rulebook a layer uses and from which end; a layer without one stands for itself."""
+    return (f"layer {layer.name}" if layer.key is None else layer.key, layer.inverse)
 
 
 def _rule_stats(layer: LayerInfo, rules: _Rules, executed: bool) -> Stats:
     """What only the rules tell."""
-    found = rules.of(layer)
-    if found is None:
+    if not rules.know(layer):
         return {}
-    histogram, masks, mask_counts = found
-    stats = {"pairs_per_output_histogram": histogram, "masks": mask_counts}
-    return {**stats, "executed_macs": _times(rules.executed(layer, masks), _products(layer))} if executed else stats
+    histogram, masks = rules.histograms(layer)
+    stats = {"pairs_per_output_histogram": histogram, "masks": masks}
+    return {**stats, "executed_macs": _times(rules.executed(layer), _products(layer))} if executed else stats
 
 
 def _times(value: Any, factor: int) -> Any:

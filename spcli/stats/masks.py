@@ -6,7 +6,7 @@ sorted by their masks as numbers (spconv v2), or sorted by their masks' places i
 neighbours differ in one tap. Cutting the taps in groups and sorting each on its own (mask splits) leaves less waste
 and costs a partial sum a group.
 
-A mask has bit k set where tap k has a rule. It is kept as 64-bit words, the lowest first: `[W, N]`, W = ceil(V / 64).
+A mask has bit k set where tap k has a rule; the masks of N rows are 64-bit words, the lowest first, `[W, N]`.
 """
 
 from __future__ import annotations
@@ -17,46 +17,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Words = NDArray[np.uint64]
+from spcli.engines.cpu.masks import WORD, Words, distinct_masks
 
 TILE_ROWS = (16, 32, 64, 128)
 SPLITS = (1, 2, 3, 4)
 MOST_FREQUENT = 8
-_WORD = 64
 
 
-def row_masks(rows: NDArray[np.int32], pair_splits: NDArray[np.int64], count: int) -> Words:
-    """The mask of each of `count` output rows, `[W, count]`.
+def histograms(masks: Words, most: int = MOST_FREQUENT) -> tuple[list[int], dict[str, Any]]:
+    """Output rows by their number of rules, and by their masks.
 
-    Args:
-        rows: the output rows of all rules, `[L]`, by tap; a row comes once a tap at most.
-        pair_splits: `[V + 1]`, where the rules of each tap begin.
-        count: number of output rows.
+    The first is how many rows have 0, 1, 2, ... rules, up to the most that any has; `[0]` without rows. The second
+    says how many different masks there are and lists the most frequent, the lower number first where they are equal:
+    a kernel of 343 taps can have as many masks as rows. `mask` is the number in hexadecimal, `outputs` its rows.
     """
-    splits = pair_splits.tolist()
-    volume = len(splits) - 1
-    masks = np.zeros((-(-volume // _WORD), count), np.uint64)
-    for tap in range(volume):
-        masks[tap // _WORD][rows[splits[tap] : splits[tap + 1]]] |= np.uint64(1 << tap % _WORD)
-    return masks
-
-
-def rules_histogram(rows: NDArray[np.int32], count: int) -> list[int]:
-    """How many of `count` output rows have 0, 1, 2, ... rules, up to the most that any has; `[0]` without rows."""
-    histogram: list[int] = np.bincount(np.bincount(rows, minlength=count), minlength=1).tolist()
-    return histogram
-
-
-def mask_histogram(masks: Words, most: int = MOST_FREQUENT) -> dict[str, Any]:
-    """How many different masks there are, and the most frequent, the lower number first where they are equal.
-
-    A kernel of 343 taps can have as many masks as rows, so only the first few are listed: `mask` is the number in
-    hexadecimal, `outputs` how many rows have it.
-    """
-    words, counts = _distinct(masks)
-    first = np.argsort(-counts, kind="stable")[:most]
+    words, counts = distinct_masks(masks)
+    rules = np.bincount(_bit_counts(words).sum(axis=0).astype(np.int64), weights=counts, minlength=1)
+    as_frequent = np.bincount(counts, minlength=1)[::-1].cumsum()[::-1]
+    candidates = np.flatnonzero(counts >= np.flatnonzero(as_frequent >= min(most, len(counts)))[-1])
+    first = candidates[np.lexsort((*words[:, candidates], -counts[candidates]))][:most]
     listed = [{"mask": hex(_number(words[:, i])), "outputs": int(counts[i])} for i in first]
-    return {"distinct": len(counts), "most_frequent": listed}
+    return rules.astype(np.int64).tolist(), {"distinct": len(counts), "most_frequent": listed}
 
 
 def executed_rules(masks: Words, volume: int) -> dict[str, Any]:
@@ -82,14 +63,14 @@ def _groups(masks: Words, volume: int, splits: int) -> list[Words]:
 
 def _bits(masks: Words, low: int, high: int) -> Words:
     """Bits `low` to `high` of masks, as masks of their own."""
-    first, shift = divmod(low, _WORD)
-    out = masks[first : (high - 1) // _WORD + 1] >> np.uint64(shift)
+    first, shift = divmod(low, WORD)
+    out = masks[first : (high - 1) // WORD + 1] >> np.uint64(shift)
     if shift:
-        above = masks[first + 1 : first + 1 + len(out)] << np.uint64(_WORD - shift)
+        above = masks[first + 1 : first + 1 + len(out)] << np.uint64(WORD - shift)
         out[: len(above)] |= above
-    out = out[: -(-(high - low) // _WORD)]
-    if (high - low) % _WORD:
-        out[-1] &= np.uint64((1 << (high - low) % _WORD) - 1)
+    out = out[: -(-(high - low) // WORD)]
+    if (high - low) % WORD:
+        out[-1] &= np.uint64((1 << (high - low) % WORD) - 1)
     return out
 
 
@@ -113,7 +94,7 @@ def _rank(masks: Words) -> Words:
 def _gray(ranks: Words) -> Words:
     """The masks at places of the reflected Gray code; undoes `_rank`."""
     masks = ranks ^ (ranks >> np.uint64(1))
-    masks[:-1] ^= ranks[1:] << np.uint64(_WORD - 1)
+    masks[:-1] ^= ranks[1:] << np.uint64(WORD - 1)
     return masks
 
 
@@ -138,14 +119,5 @@ def _bit_counts(words: Words) -> Words:
     return (eights * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-def _distinct(masks: Words) -> tuple[Words, NDArray[np.int64]]:
-    """The different masks in the order of their numbers, and how many rows have each."""
-    ordered = _sorted(masks)
-    new = np.ones(ordered.shape[1], bool)
-    new[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
-    starts = np.flatnonzero(new)
-    return ordered[:, starts], np.diff(starts, append=ordered.shape[1])
-
-
 def _number(words: NDArray[np.uint64]) -> int:
-    return sum(int(word) << _WORD * place for place, word in enumerate(words))
+    return sum(int(word) << WORD * place for place, word in enumerate(words))

@@ -60,6 +60,93 @@ def test_statistics_of_nothing_are_shown_too(spcli, folder, config):
     assert "no active output site" in outcome.err
 
 
+def test_a_prediction_lacks_what_only_the_rules_tell(spcli, results, scan, config):
+    stats = json.loads((results / "scan.stats.json").read_text())
+    predicted = spcli("stats", scan, "--config", config, "--predict").record
+    assert predicted["totals"] == stats["totals"] and predicted["memory"] == stats["memory"]
+    assert "masks" in stats["layers"][0] and "masks" not in predicted["layers"][0]
+    table = spcli("stats", scan, "--config", config, "--predict", "--format", "table").out.decode()
+    assert "features MB" in table and "exact" in table
+
+
+def test_a_table_tells_of_tiles_of_the_size_that_is_asked_for(spcli, scan, config):
+    executed = spcli("stats", scan, "--config", config).record["layers"][1]
+    for place, rows in enumerate((16, 32, 64, 128)):
+        table = spcli("stats", scan, "--config", config, "--format", "table", "--tile", rows).out.decode()
+        assert f"in tiles of {rows} rows" in table
+        (line,) = [line.split() for line in table.partition("in tiles of")[2].splitlines() if line.startswith("down ")]
+        natural = executed["executed_macs"]["natural"][place] / executed["macs"]
+        assert float(line[4]) == pytest.approx(natural, abs=0.01)
+
+
+def test_csv_has_a_column_for_each_order_split_and_tile(spcli, scan, config):
+    rows = list(csv.DictReader(io.StringIO(spcli("stats", scan, "--config", config, "--format", "csv").out.decode())))
+    names = [name for name in rows[0] if name.startswith("executed_macs_")]
+    assert len(names) == 4 + 2 * 4 * 4
+    assert {"executed_macs_natural_16", "executed_macs_gray_sorted_3_64"} <= set(names)
+    assert int(rows[1]["executed_macs_natural_16"]) >= int(rows[1]["macs"])
+
+
+@pytest.mark.parametrize("more", [[], ["--predict"]], ids=" ".join)
+def test_a_folder_of_scans_is_summed_up_and_a_bad_one_does_not_stop_it(spcli, folder, config, tmp_path, more):
+    for name in ("scan.bin", "other.bin"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "bad.bin").write_bytes(b"12345")
+    outcome = spcli("stats", tmp_path, "--config", config, *more)
+    assert outcome.code == 4 and "bad.bin" in outcome.err
+    each = [spcli("stats", folder / name, "--config", config).record for name in ("scan.bin", "other.bin")]
+    macs = [one["totals"]["macs"] for one in each]
+    assert outcome.record["scans"] == 2
+    assert outcome.record["totals"]["macs"]["mean"] == sum(macs) / 2
+    assert outcome.record["memory"]["peak_bytes"]["max"] == max(one["memory"]["peak_bytes"] for one in each)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "bad.bin").write_bytes(b"12345")
+    assert spcli("stats", tmp_path / "empty", "--config", config).code == 4
+
+
+def test_a_sweep_prints_a_line_a_voxel_size(spcli, scan, config):
+    sweep = ("stats", scan, "--config", config, "--sweep", "0.5,0.25x0.25x0.5,40", "--voxel-size", "1,1,0.5;2")
+    lines = spcli(*sweep, "--format", "ndjson").lines
+    assert [line["voxel_size"] for line in lines] == [[0.5] * 3, [0.25, 0.25, 0.5], [40] * 3, [1, 1, 0.5], [2] * 3]
+    assert [line["ok"] for line in lines] == [True, True, False, True, True]
+    assert lines[0]["macs"] == spcli("stats", scan, "--config", config, "--predict").record["totals"]["macs"]
+    assert json.loads(spcli(*sweep, "--format", "json").out) == lines
+    rows = list(csv.DictReader(io.StringIO(spcli(*sweep, "--format", "csv").out.decode())))
+    assert [row["ok"] for row in rows] == ["true", "true", "false", "true", "true"]
+    assert [row["voxel_x"] for row in rows] == ["0.5", "0.25", "40.0", "1.0", "2.0"]
+    assert rows[2]["error"] and not rows[2]["sites"]
+    table = spcli(*sweep, "--format", "table").out.decode()
+    assert "40 x 40 x 40: " in table
+
+
+@pytest.mark.parametrize("sizes", ["0.1,0.1,0.2", "0", "a", "0.1x0.1", "", "-1", "nan", "inf"])
+def test_sizes_that_mean_nothing_are_told(spcli, scan, config, sizes):
+    outcome = spcli("stats", scan, "--config", config, "--sweep", sizes)
+    assert outcome.code == 2 and outcome.out == b""
+
+
+def test_what_needs_a_network_or_one_scan_says_so(spcli, results, folder, config):
+    stats = results / "scan.stats.json"
+    assert spcli("stats", stats, "--predict").code == 2
+    assert spcli("stats", stats, "--sweep", "1").code == 2
+    assert spcli("stats", folder, "--config", config, "--sweep", "1").code == 2
+    assert spcli("stats", folder / "scan.bin", "--config", config, "--voxel-size", "-1,1,1").code == 2
+
+
+@pytest.mark.parametrize("more", [["--sweep", "0.5,1"], ["--predict"], []], ids=lambda more: " ".join(more[:1]))
+def test_a_picture_is_drawn_beside_what_is_printed(spcli, scan, config, tmp_path, more):
+    pytest.importorskip("matplotlib")
+    outcome = spcli("stats", scan, "--config", config, "--plot", tmp_path / "a.svg", *more)
+    assert outcome.code == 0 and outcome.out.startswith(b"{")
+    assert (tmp_path / "a.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_a_sweep_that_works_nowhere_has_no_picture(spcli, scan, config, tmp_path):
+    pytest.importorskip("matplotlib")
+    outcome = spcli("stats", scan, "--config", config, "--sweep", "40", "--plot", tmp_path / "a.png")
+    assert outcome.code == 2 and not (tmp_path / "a.png").exists()
+
+
 @pytest.mark.parametrize("command", ["stats", "info"])
 @pytest.mark.parametrize(
     ("old", "new"),

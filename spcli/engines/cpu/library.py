@@ -46,6 +46,8 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "spcli_map_counts": (None, [c_void_p, _POINTER]),
     "spcli_map_fullest": (c_int64, [c_void_p]),
     "spcli_map_rules": (None, [c_void_p, _POINTER, _POINTER]),
+    "spcli_row_masks": (None, [_POINTER, _POINTER, c_int64, c_int64, _POINTER]),
+    "spcli_distinct_masks": (c_int64, [_POINTER, c_int64, c_int64, _POINTER, _POINTER]),
     "spcli_pack": (c_void_p, [_POINTER, _POINTER, _POINTER, c_int32, c_int32, c_int32]),
     "spcli_packed_free": (None, [c_void_p]),
     "spcli_convolve": (
