@@ -148,6 +148,18 @@ def test_bits_do_not_depend_on_the_order_of_rows_where_a_dot_holds_one_tap(
     assert results[0].tobytes() == results[1].tobytes()
 
 
+@pytest.mark.parametrize(("geometry", "inverted"), [(DOWN2, True), (UP2, False)], ids=["inverse", "transposed"])
+def test_a_block_of_a_map_with_single_rules_has_one_tap_except_at_the_borders(
+    cuda: Any, geometry: ConvGeometry, inverted: bool
+) -> None:
+    """As many products as a matrix product for each tap would take, and one more at each of their borders."""
+    from spcli.engines.cuda.tiles import tiles_of
+
+    tiles = tiles_of(built(cuda, geometry, inverted=inverted), 16, "float16")
+    assert tiles.tiles > geometry.volume
+    assert int(tiles.counts[: tiles.tiles].sum()) <= tiles.tiles + geometry.volume - 1
+
+
 def tiles_in(source: Any) -> list[Any]:
     from spcli.engines.cuda.tiles import Tiles
 

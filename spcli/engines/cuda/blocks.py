@@ -105,8 +105,8 @@ def _scaled(in_channels: int, out_channels: int, volume: int) -> Blocks:
 def sorts_rows(dtype: str, volume: int, upwards: bool) -> bool:
     """Whether a map's rows are taken in the order of the taps they have.
 
-    It costs two launches a map. Upwards, where an output's taps follow from its place alone, a block is left with the
-    taps of one place; elsewhere it pays where the products bound the time, as in exact float32.
+    It costs two or three launches a map. Upwards, where an output's taps follow from its place alone, a block is left
+    with the taps of one place; elsewhere it pays where the products bound the time, as in exact float32.
     """
     return 1 < volume <= ORDERED_TAPS and (upwards or dtype == "float32")
 

@@ -13,7 +13,7 @@ from spcli.engines.cuda import blocks
 from spcli.engines.cuda.arrays import empty, upload
 from spcli.engines.cuda.kernels import tiles as kernels
 from spcli.engines.cuda.launch import launch
-from spcli.engines.cuda.rulebook import CudaMap
+from spcli.engines.cuda.rulebook import CudaMap, has_single_rules, rows_by_tap
 from spcli.geometry import ConvGeometry
 
 
@@ -51,6 +51,9 @@ def _upwards(source: CudaMap) -> bool:
 
 
 def _order(source: CudaMap) -> Tensor:
+    """Rows by the taps they have: exactly, where no row has more than one, else within windows."""
+    if has_single_rules(source):
+        return rows_by_tap(source).out_rows
     order = empty(max(1, source.outputs.capacity), torch.int32)
     window = blocks.window_rows()
     launch(
