@@ -9,11 +9,11 @@ import pytest
 
 import spcli
 from browser import NAMES, Browser, find_browser
+from report_data import QUICKSTART
 from spcli.pipeline.runs import RunResult
 from spcli.report import Subject
 
 READY = "document.documentElement?.dataset.ready === 'yes'"
-QUICKSTART = Path(__file__).parents[2] / "sample_data" / "street_000.bin"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,7 @@
+"""What tests of the report are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+QUICKSTART = Path(__file__).parent.parent / "sample_data" / "street_000.bin"
