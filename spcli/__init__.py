@@ -11,6 +11,9 @@ What the commands do to a scan is a function here; names are imported when first
     spcli.write_rulebooks("a.rulebooks.npz", result.network.program.keys, result.rulebooks, {})
     spcli.load_rulebooks("a.rulebooks.npz")["subm1"].pair_splits
 
+    spcli.predict(config, "scan.bin").stats["memory"]["peak_bytes"]
+    [row["macs"] for row in spcli.sweep(config, "scan.bin", [(0.05, 0.05, 0.1), (0.1, 0.1, 0.1)])]
+
 `weights` is a file, arrays by name (`load_weights`, `initial_parameters`) or a seed. `voxelize` takes a `VoxelSpec`,
 `describe_file` tells what a file holds, `street_scan` makes one up.
 """
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from spcli.pipeline import voxelize as voxelize
     from spcli.pipeline.prepare import Weights as Weights
     from spcli.pipeline.runs import RunResult as RunResult
+    from spcli.pipeline.whatif import predict as predict
+    from spcli.pipeline.whatif import sweep as sweep
     from spcli.points import PointCloud as PointCloud
     from spcli.readers import find_scans as find_scans
     from spcli.readers import read as read
@@ -80,6 +85,7 @@ _HOMES = {
     "load_preset": "config",
     "load_rulebooks": "inspect",
     "load_weights": "weights",
+    "predict": "pipeline.whatif",
     "preset_names": "config",
     "read": "readers",
     "read_run": "report",
@@ -88,6 +94,7 @@ _HOMES = {
     "save_weights": "weights",
     "street_scan": "sample",
     "summarize": "stats",
+    "sweep": "pipeline.whatif",
     "voxelize": "pipeline",
     "write_features": "writers",
     "write_report": "report",

@@ -111,7 +111,7 @@ def _result(config: Config, scan: Scan, engine: Engine, predict: bool) -> RunRes
     from spcli.pipeline.whatif import predict as predicted
 
     if predict:
-        result = predicted(config, scan, engine)
+        result = predicted(config, scan, engine=engine)
     else:
         result = run(config, scan, want=Want(rulebooks=True, values=False), engine=engine)
     for warning in result.warnings:
@@ -163,7 +163,7 @@ def _sweep(path: str, form: str, options: dict[str, Any]) -> int:
         raise UsageError(f"--picture {options['picture']}: a sweep has one picture, sweep")
     config, engine = _prepared(options)
     rows = []
-    for row in sweep(config, _read(path, config, options), options["sizes"], engine):
+    for row in sweep(config, _read(path, config, options), options["sizes"], engine=engine):
         rows.append(row)
         if form == "ndjson":
             write_line(json_line(row))

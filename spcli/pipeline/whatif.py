@@ -5,6 +5,7 @@ Nothing is estimated. Sites and rules are built as a run builds them, and the re
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from spcli.config.sections import voxelize_warnings
 from spcli.engines.base import Engine, Want
 from spcli.errors import ConfigError, UsageError
 from spcli.grid import check_spec
-from spcli.pipeline.prepare import Weights
-from spcli.pipeline.runs import RunResult, Runs
-from spcli.readers import Scan, StoredTensor
+from spcli.pipeline import run
+from spcli.pipeline.runs import RunResult
+from spcli.readers import Columns, Scan, StoredTensor, read
+from spcli.sparse_tensor import SparseTensor
 
 if TYPE_CHECKING:
     from spcli.config import Config
@@ -29,39 +31,55 @@ OF_LAYERS = ("name", "out_sites", "out_density", "pairs", "macs", "bytes")
 VoxelSize = tuple[float, float, float]
 
 
-def predict(config: Config, scan: Scan, engine: Engine) -> RunResult:
+def predict(config: Config, scan: Any, *, columns: Columns = None, engine: Engine | None = None) -> RunResult:
     """The index phase of `config` over one scan; its `stats` are those of a run, less what only the rules tell.
 
     Rules are counted and not listed, so the histograms are left out, and the most pairs of one output of an inverse
-    layer is None.
-
-    Raises:
-        InputError: the scan cannot be used.
-        ConfigError: the network does not work for it.
+    layer is None. Arguments and errors as `spcli.run`.
     """
-    runs = Runs(config, engine, Want(values=False), Weights())
-    return runs.finish(runs.begin(scan.content, scan.source))
+    return run(config, scan, columns=columns, want=Want(values=False), engine=engine)
 
 
-def sweep(config: Config, scan: Scan, sizes: Sequence[VoxelSize], engine: Engine) -> Iterator[dict[str, Any]]:
+def sweep(
+    config: Config,
+    scan: Any,
+    sizes: Sequence[VoxelSize],
+    *,
+    columns: Columns = None,
+    engine: Engine | None = None,
+) -> Iterator[dict[str, Any]]:
     """One object (`spcli.sweep/1`) for each of `sizes`, in metres x, y, z, with all else as configured, the range too.
 
     What a network cannot do at a voxel size, such as a window that does not fit a smaller grid, is an object with
     `ok` false and the reason.
 
+    Args:
+        config: the network, with a `voxelize` section.
+        scan: a path, "-" for standard input, or what `spcli.run` takes besides, but a tensor.
+        sizes: the voxel sizes.
+        columns: the file's columns by number or names.
+        engine: None is the CPU's.
+
     Raises:
+        InputError: the scan cannot be used.
         UsageError: the configuration has no `voxelize` section, or the scan is voxelized already.
     """
     if config.voxelize is None:
         raise UsageError(f"{config.source}: has no voxelize section, so there is no voxel size to change; add one")
-    if isinstance(scan.content, StoredTensor):
-        raise UsageError(f"{scan.source}: is voxelized already; give the scan it came from")
+    if isinstance(scan, str | os.PathLike):
+        scan = read(os.fspath(scan), columns or config.columns)
+    content = scan.content if isinstance(scan, Scan) else scan
+    source = getattr(scan, "source", "the array")
+    if isinstance(content, StoredTensor | SparseTensor):
+        raise UsageError(f"{source}: is voxelized already; give the scan it came from")
     for size in sizes:
-        start = {"schema": SWEEP_SCHEMA, "source": scan.source, "voxel_size": list(size)}
+        start = {"schema": SWEEP_SCHEMA, "source": source, "voxel_size": list(size)}
         try:
             spec = replace(config.voxelize, voxel_size=size)
             check_spec(spec)
-            found = _costs(predict(structs.replace(config, voxelize=spec), scan, engine), voxelize_warnings(spec))
+            resized = structs.replace(config, voxelize=spec)
+            result = predict(resized, scan, columns=columns, engine=engine)
+            found = _costs(result, voxelize_warnings(spec))
         except ConfigError as error:
             found = {"ok": False, "error": "; ".join(map(str, error.problems))}
         except MemoryError:
