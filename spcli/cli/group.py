@@ -15,6 +15,7 @@ COMMANDS = {
     "inspect-rulebook": ("spcli.cli.inspect_rulebook", "List and count the rules of a network's convolutions."),
     "stats": ("spcli.cli.stats", "Show sparsity and cost, layer by layer."),
     "report": ("spcli.cli.report", "Write an HTML report: sites in 3-D, rules, tables."),
+    "export": ("spcli.cli.export", "Write active sites as a coloured point cloud."),
     "info": ("spcli.cli.info", "Tell what a file holds."),
     "config": ("spcli.cli.config", "Start, show and check configurations."),
     "sample": ("spcli.cli.sample", "Write a synthetic street scan."),

@@ -45,22 +45,22 @@ def _checked(ctx: click.Context, param: click.Parameter, value: str | None) -> s
     return value
 
 
-def draw_rulebook(
-    rulebooks: Sequence[KeyedRulebook], options: Mapping[str, Any], source: str, look: Look | None = None
-) -> None:
-    """Draw the one rulebook there is into `options["plot"]`, and print a record of it.
+def draw_rulebook(rulebooks: Sequence[KeyedRulebook], options: Mapping[str, Any], source: str) -> None:
+    """Draw the one rulebook of `--key` into `options["plot"]`, and print a record of it.
 
     Raises:
         UsageError: there are several, or as `plot_rulebook`.
     """
+    from spcli.inspect import choose
     from spcli.plot import plot_rulebook
 
+    rulebooks = choose(rulebooks, options["keys"])
     if len(rulebooks) != 1:
         known = ", ".join(keyed.key for keyed in rulebooks) or "none"
         raise UsageError(f"--plot draws one rulebook and there are {known}; choose with --key")
     focus = {"out": options["outputs"]} if options.get("outputs") else {}
     keyed = rulebooks[0]
-    name = plot_rulebook(options["plot"], keyed, options["picture"], look or _look(options, source), **focus)
+    name = plot_rulebook(options["plot"], keyed, options["picture"], _look(options, source), **focus)
     _print_record(options["plot"], name, source, keyed.key)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from spcli.errors import UsageError
 from spcli.plot.canvas import check_target, styled, write_figure
-from spcli.plot.look import Look, Place
+from spcli.plot.look import Ground, Look
 from spcli.plot.sites import SiteSet, site_sets
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ __all__ = [
     "LAYER_PICTURES",
     "PICTURES",
     "RULEBOOK_PICTURES",
+    "Ground",
     "Look",
-    "Place",
     "SiteSet",
     "check_target",
     "plot_layers",
@@ -66,8 +66,8 @@ def plot_rulebook(
         keyed: the rulebook and its key.
         picture: one of `RULEBOOK_PICTURES`; None draws the kernel over a grid that is small enough to be read, and
             the offsets of any other.
-        look: theme, name of the scan, place in metres.
-        focus: for `kernel`: `out`, the output site to explain (`[batch,]z,y,x` or a row), or `z`, the slice to show;
+        look: theme and name of the scan.
+        focus: for `kernel`: `out`, the output site to explain (a row, `[batch,]z,y,x` or metres), or `z`, the slice;
             for `neighbours`: `reduce`, "max" or "mean" over z.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from spcli.plot.look import Place
+from spcli.plot.look import Ground
 
 Reduce = Literal["max", "mean", "sum"]
 
@@ -60,16 +60,23 @@ def gathered(
     return image.reshape(rows, columns)
 
 
-def show(axes: Any, image: NDArray[np.float64], frame: Frame, step: int, look: tuple[Any, Any, Place | None]) -> Any:
-    """Draw pixels where their cells lie; `look` is the colour map, the norm and the place in metres."""
-    cmap, norm, place = look
+def show(axes: Any, image: NDArray[np.float64], frame: Frame, step: int, look: tuple[Any, Any, Ground | None]) -> Any:
+    """Draw pixels where their cells lie; `look` is the colour map, the norm and the ground in metres.
+
+    Where cells are counted, a number stands for the middle of its cell.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    cmap, norm, ground = look
     x1, y1 = frame.x0 + image.shape[1] * step, frame.y0 + image.shape[0] * step
-    (ox, oy), (dx, dy) = (place.origin, place.cell) if place else ((0.0, 0.0), (1.0, 1.0))
+    (ox, oy), (dx, dy) = (ground.origin, ground.cell) if ground else ((-0.5, -0.5), (1.0, 1.0))
     extent = (ox + frame.x0 * dx, ox + x1 * dx, oy + frame.y0 * dy, oy + y1 * dy)
     drawn = axes.imshow(image, origin="lower", extent=extent, cmap=cmap, norm=norm, interpolation="nearest")
     axes.set_xlim(extent[0], ox + frame.x1 * dx)
     axes.set_ylim(extent[2], oy + frame.y1 * dy)
-    unit = "m" if place else "cells"
+    unit = "m" if ground else "cells"
+    for axis in (axes.xaxis, axes.yaxis) if not ground else ():
+        axis.set_major_locator(MaxNLocator(7, integer=True))
     axes.set_xlabel(f"x ({unit})")
     axes.set_ylabel(f"y ({unit})")
     return drawn

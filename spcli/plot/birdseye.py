@@ -39,7 +39,7 @@ def draw(sets: Sequence[SiteSet], look: Look, colours: Colours) -> Figure:
     for axes in panels.flat[len(sets) :]:
         axes.set_axis_off()
     for axes, one, frame, image in zip(panels.flat, sets, frames, images, strict=False):
-        drawn = show(axes, image, frame, frame.step(PIXELS), (*paint, one.place))
+        drawn = show(axes, image, frame, frame.step(PIXELS), (*paint, one.ground))
         axes.set_title(_name(one, sets[0]), loc="left", fontsize=8.5)
     if sets:
         _scale(figure, drawn, panels)

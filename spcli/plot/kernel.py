@@ -20,7 +20,7 @@ from spcli.plot.scene import Panel, Scene, panels_of, rows_in, scene_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from spcli.inspect import KeyedRulebook
+    from spcli.inspect import KeyedRulebook, Where
 
 CELLS = (0.6, 0.5, 0.34)
 """Inches of a cell where one slice is drawn, a few, many."""
@@ -32,22 +32,20 @@ MOST_TERMS, MOST_SOURCES = 4, 3
 LINE, TABLE_WIDTH, GAP = 0.19, 2.3, 0.7  # inches
 
 
-def draw(
-    keyed: KeyedRulebook, look: Look, colours: Colours, out: Sequence[int] | None = None, z: int | None = None
-) -> Figure:
+def draw(keyed: KeyedRulebook, look: Look, colours: Colours, out: Where | None = None, z: int | None = None) -> Figure:
     """The kernel over the grid at one site.
 
     Args:
         keyed: the rulebook.
         look: theme and title.
         colours: of the theme.
-        out: the output site, a row or `[batch,]z,y,x`; the one with most rules otherwise.
+        out: the output site, a row, `[batch,]z,y,x` or metres; the one with most rules otherwise.
         z: of the sites of this slice only, of a 3-D rulebook.
 
     Raises:
         UsageError: `out` is not active, or no site has this `z`.
     """
-    scene = scene_of(keyed.rulebook, out, z)
+    scene = scene_of(keyed, out, z)
     fields, centre = panels_of(scene)
     cell = CELLS[(len(fields) > 1) + (len(fields) > MOST_IN_A_COLUMN)]
     listed = _listed(scene, fields)

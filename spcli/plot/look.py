@@ -9,7 +9,7 @@ from msgspec import Struct
 ThemeName = Literal["light", "dark"]
 
 
-class Place(Struct, frozen=True):
+class Ground(Struct, frozen=True):
     """Where the columns of a grid lie, seen from above.
 
     Attributes:
@@ -27,9 +27,7 @@ class Look(Struct, frozen=True):
     Attributes:
         theme: for light paper or a dark screen.
         source: what was measured, such as a scan's name, for the title.
-        place: metres of a rulebook's output sites; None counts cells.
     """
 
     theme: ThemeName = "light"
     source: str = ""
-    place: Place | None = None

@@ -8,7 +8,7 @@ import numpy as np
 
 from spcli.plot.above import frame_around, gathered, show
 from spcli.plot.canvas import Colours, colour_bar, colour_map, headline, new_figure
-from spcli.plot.look import Look
+from spcli.plot.look import Ground, Look
 from spcli.plot.offsets import kind_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from spcli.inspect import KeyedRulebook
 
 PIXELS = 600
-LONGEST, SHORTEST = 6.2, 2.2  # inches of a side
+LONGEST, SHORTEST, CELL = 6.2, 2.2, 0.5  # inches: of a side, and of a cell at most
 
 
 def draw(keyed: KeyedRulebook, look: Look, colours: Colours, reduce: Literal["max", "mean"] = "max") -> Figure:
@@ -31,17 +31,26 @@ def draw(keyed: KeyedRulebook, look: Look, colours: Colours, reduce: Literal["ma
     step = frame.step(PIXELS)
     image = gathered(book.out_indices, counts, frame, step, reduce)
     sides = np.array((frame.x1 - frame.x0, frame.y1 - frame.y0))
-    width, height = np.maximum(SHORTEST, LONGEST * sides / sides.max())
+    width, height = np.maximum(SHORTEST, np.minimum(LONGEST * sides / sides.max(), CELL * sides))
     title = headline(look.source, f"{keyed.key}: rules of every output site")
     figure = new_figure(max(6.0, width + 1.8), height + 0.6, (title, _text(keyed, counts, step, reduce)), colours)
     axes = figure.subplots()
     norm = Normalize(0, max(1, int(counts.max(initial=0))))
-    drawn = show(axes, image, frame, step, (colour_map(colours), norm, look.place))
-    if book.geometry.ndim == 2 and look.place is None:
+    drawn = show(axes, image, frame, step, (colour_map(colours), norm, ground_of(keyed)))
+    if book.geometry.ndim == 2 and ground_of(keyed) is None:
         axes.invert_yaxis()  # images count rows from the top
     label = "rules an output site" + (f" ({reduce})" if step > 1 or book.geometry.ndim == 3 else "")
     colour_bar(figure, drawn, axes, label, ticks=MaxNLocator(8, integer=True))
     return figure
+
+
+def ground_of(keyed: KeyedRulebook) -> Ground | None:
+    """Where the output sites lie, seen from above; None where nothing tells."""
+    place = keyed.place
+    if place is None:
+        return None
+    cell = (place.voxel_size[0] * place.out_stride[-1], place.voxel_size[1] * place.out_stride[-2])
+    return Ground((place.origin[0], place.origin[1]), cell)
 
 
 def _text(keyed: KeyedRulebook, counts: np.ndarray, step: int, reduce: str) -> str:

@@ -15,7 +15,8 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from spcli.errors import UsageError
-from spcli.inspect import rows_of
+from spcli.inspect import KeyedRulebook, Where
+from spcli.inspect.sites import absent, resolve, rows_of, text_of
 from spcli.rulebook import Rulebook
 
 WHOLE_PLANE, WHOLE_SLICE = 10, 6
@@ -67,18 +68,20 @@ class Panel(Struct, frozen=True):
         return bool(here and y0 <= site[-2] < y1 and x0 <= site[-1] < x1)
 
 
-def scene_of(book: Rulebook, out: Sequence[int] | None, z: int | None) -> Scene:
-    """The scene at output site `out` (a row or `[batch,]z,y,x`), or at the site with most rules, of slice `z` if given.
+def scene_of(keyed: KeyedRulebook, out: Where | None, z: int | None) -> Scene:
+    """The scene at output site `out`, a row, `[batch,]z,y,x` or metres; None takes the site with most rules, that of
+    slice `z` if one is given.
 
     Raises:
         UsageError: `out` is not active, or no site has this `z`.
     """
+    book = keyed.rulebook
     inputs = End("input", book.in_indices, book.in_spatial_shape, book.in_rows)
     outputs = End("output", book.out_indices, book.out_spatial_shape, book.out_rows)
     geometry = book.geometry
     centre, field = (inputs, outputs) if geometry.transposed else (outputs, inputs)
     taps = np.repeat(np.arange(geometry.volume), np.diff(book.pair_splits))
-    row = _chosen(book, centre, out, z)
+    row = _chosen(keyed, centre, out, z)
     if row is None:
         return Scene(book, centre, field, None, np.zeros((0, geometry.ndim), np.int64), np.arange(0), taps)
     kernel = np.stack(np.unravel_index(np.arange(geometry.volume), geometry.kernel_size), axis=1)
@@ -87,14 +90,16 @@ def scene_of(book: Rulebook, out: Sequence[int] | None, z: int | None) -> Scene:
     return Scene(book, centre, field, row, cells, np.flatnonzero(centre.rows == row), taps)
 
 
-def _chosen(book: Rulebook, centre: End, out: Sequence[int] | None, z: int | None) -> int | None:
+def _chosen(keyed: KeyedRulebook, centre: End, out: Where | None, z: int | None) -> int | None:
     """The row of the site to draw the kernel at."""
+    book = keyed.rulebook
     allowed = np.ones(len(centre.indices), bool)
     if out is not None:
-        rows = rows_of(tuple(out), book.out_indices, "--out")
+        site = resolve(out, keyed.place, "out", "--out")
+        rows = rows_of(site, book.out_indices, "--out")
         if not len(rows):
-            given = ",".join(map(str, out))
-            raise UsageError(f"--out {given}: no such output site is active; --hash-tables lists those that are")
+            reason = absent(out, site, book.out_indices, f"output of {keyed.key}")
+            raise UsageError(f"--out {text_of(out)}: {reason}")
         mine = rows[:1] if centre.name == "output" else book.in_rows[book.out_rows == rows[0]]
         allowed = np.isin(np.arange(len(centre.indices)), mine)
     elif z is not None and book.geometry.ndim == 3:

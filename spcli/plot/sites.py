@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from spcli.plot.look import Place
+from spcli.plot.look import Ground
 from spcli.program import FlattenSites, map_ends
 
 if TYPE_CHECKING:
@@ -24,18 +24,20 @@ class SiteSet(Struct, frozen=True):
     """One set of active sites.
 
     Attributes:
+        slot: the program's sites slot.
         layers: the layers whose outputs lie on it, in network order; "input" where the input does.
         indices: int32 `[N, 1 + D]`, batch, z, y, x.
         spatial_shape: the D sizes, z, y, x.
         batch_size: scans in the batch.
-        place: metres, None where nothing tells.
+        ground: metres, None where nothing tells.
     """
 
+    slot: int
     layers: tuple[str, ...]
     indices: NDArray[np.int32]
     spatial_shape: tuple[int, ...]
     batch_size: int = 1
-    place: Place | None = None
+    ground: Ground | None = None
 
 
 def site_sets(
@@ -47,16 +49,16 @@ def site_sets(
         network: the network that ran.
         frame: what it gave, with `rulebooks`.
         strides: cells a site spans by sites slot (`spcli.pipeline.plan.site_strides`); with it and the frame's grid
-            sets know their place in metres.
+            sets know their ground in metres.
     """
     found = _indices(network, frame)
     names: dict[int, list[str]] = {0: [INPUT]}
     for layer in network.layers:
         names.setdefault(layer.out_sites, []).append(layer.name)
     batch_size = max((book.batch_size for book in frame.rulebooks.values()), default=1)
-    places = {slot: _place(frame.grid, (strides or {}).get(slot)) for slot in names}
+    grounds = {slot: _ground(frame.grid, (strides or {}).get(slot)) for slot in names}
     return tuple(
-        SiteSet(tuple(layers), found[slot], frame.shapes[slot], batch_size, places[slot])
+        SiteSet(slot, tuple(layers), found[slot], frame.shapes[slot], batch_size, grounds[slot])
         for slot, layers in names.items()
         if slot in found
     )
@@ -76,8 +78,8 @@ def _indices(network: Network, frame: Frame) -> dict[int, NDArray[np.int32]]:
     return found
 
 
-def _place(grid: VoxelGrid | None, stride: Sequence[float] | None) -> Place | None:
+def _ground(grid: VoxelGrid | None, stride: Sequence[float] | None) -> Ground | None:
     if grid is None or not stride:
         return None
     x, y = float(grid.voxel_size[0]) * stride[-1], float(grid.voxel_size[1]) * stride[-2]
-    return Place((float(grid.origin[0]), float(grid.origin[1])), (x, y))
+    return Ground((float(grid.origin[0]), float(grid.origin[1])), (x, y))
