@@ -150,20 +150,21 @@ def built_point(keyed):
     return built(tensor, submanifold_geometry((1, 1), (1, 1))).rulebook
 
 
+ENTRIES = [("input", 0), ("input", 1), ("input", 2), ("output", 0), ("output", 1), ("output", 2)]
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
         (
             Query(),
-            [("input", 0), ("input", 1), ("input", 2), ("output", 0), ("output", 1), ("output", 2)]
-            + [(0, 0, 0, 1), (1, 0, 0, 0), (1, 1, 1, 1), (1, 2, 2, 2), (2, 0, 1, 0)],
+            [*ENTRIES, (0, 0, 0, 1), (1, 0, 0, 0), (1, 1, 1, 1), (1, 2, 2, 2), (2, 0, 1, 0)],
         ),
         (Query(inputs=(0, 1)), [("input", 1), ("input", 2), (1, 1, 1, 1), (1, 2, 2, 2), (2, 0, 1, 0)]),
         (Query(outputs=(2,)), [("output", 2), (1, 2, 2, 2)]),
         (Query(inputs=(0,), outputs=(1,)), [("input", 0), ("output", 1), (0, 0, 0, 1)]),
         (Query(limit=4), [("input", 0), ("input", 1), ("input", 2), ("output", 0)]),
-        (Query(limit=7, tap=2), [("input", 0), ("input", 1), ("input", 2), ("output", 0), ("output", 1), ("output", 2)]
-            + [(2, 0, 1, 0)]),
+        (Query(limit=7, tap=2), [*ENTRIES, (2, 0, 1, 0)]),
     ],
     ids=["all", "input site", "output row", "both", "limit", "limit and tap"],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,8 +173,13 @@ def _people(explanation: Explanation) -> str:
     if not explanation.steps:
         lines += ["", f"A dump holds no features: out[{explanation.out_row}] = " + _symbols(explanation)]
     elif explanation.largest_difference is not None:
-        lines += ["", f"largest difference to the feature: {explanation.largest_difference:.2g}"]
+        lines += ["", f"The last step and the feature differ by less than {_bound(explanation.largest_difference):g}."]
     return "\n".join(lines)
+
+
+def _bound(difference: float) -> float:
+    """The power of ten above a difference: engines round in different orders, which the last digits show."""
+    return 1e-12 if difference < 1e-12 else float(10.0 ** (floor(log10(difference)) + 1))
 
 
 def _symbols(explanation: Explanation) -> str:

@@ -26,6 +26,7 @@ spcli inspect-rulebook diff a/scan.rulebooks.npz b/scan.rulebooks.npz
 spcli inspect-rulebook out/scan.rulebooks.npz --format parquet -o rules.parquet
 spcli inspect-rulebook out/scan.rulebooks.npz --key subm1 --hash-tables | head
 """
+FILES = ("csv", "json", "ndjson", "jsonl", "parquet")
 MODES = ("summary", "hash_tables", "verify", "explain", "plot")
 
 
@@ -79,8 +80,10 @@ def _check(options: Mapping[str, Any]) -> None:
             raise UsageError(f"--{name} belongs to --explain; give that too, or leave it out")
     if options["weights"] is not None and options["seed"] is not None:
         raise UsageError("--weights and --seed are both given; give one of them")
-    if given and (options["form"] == "parquet" or options["output"]):
-        raise UsageError(f"{given[0]} prints; --format parquet and -o are for rules")
+    if given and (_form_of_file(options["output"]) == "parquet" or options["form"] == "parquet"):
+        raise UsageError(f"{given[0]}: Parquet is for rules; leave --format parquet out")
+    if options["output"] and given not in ([], ["--hash-tables"]):
+        raise UsageError(f"{given[0]} prints; -o is for rules and hash tables")
 
 
 def _answer(source: str, options: dict[str, Any]) -> int:
@@ -189,14 +192,20 @@ def _form(options: Mapping[str, Any]) -> str:
 
     target = options["output"]
     if options["form"] is None and target not in (None, "-"):
-        suffix = target.lower().rpartition(".")[2]
-        if suffix not in ("csv", "json", "ndjson", "jsonl", "parquet"):
+        form = _form_of_file(target)
+        if form is None:
             raise UsageError(f"-o {target}: give --format, or a name that ends in .csv, .json, .ndjson or .parquet")
-        return "ndjson" if suffix == "jsonl" else suffix
+        return form
     form = default_format(options["form"])
     if form == "parquet" and target is None:
         raise UsageError("--format parquet needs -o FILE (- for standard output)")
     return form
+
+
+def _form_of_file(target: str | None) -> str | None:
+    """The format that a suffix stands for."""
+    suffix = (target or "").lower().rpartition(".")[2]
+    return {"jsonl": "ndjson"}.get(suffix, suffix) if suffix in FILES else None
 
 
 def _emit(texts: Iterator[bytes], form: str, target: str | None) -> int:

@@ -158,7 +158,7 @@ def _line(difference: Difference) -> str:
     start = f"{mark} {difference.key}: {difference.what.replace('_', ' ')}"
     sites = [",".join(map(str, site)) for site in (difference.in_site, difference.out_site) if site is not None]
     if difference.size:
-        return f"{start} {difference.size[0]}: {difference.size[1]} and {difference.size[2]}"
+        return f"{mark} {difference.key}: {difference.size[0]} is {difference.size[1]} and {difference.size[2]}"
     if difference.what == "rule" and difference.offset is not None:
         return f"{start} {' -> '.join(sites)} by tap {difference.tap} ({','.join(map(str, difference.offset))})"
     return f"{start} {''.join(sites)}".rstrip()

@@ -174,7 +174,7 @@ def test_2_d_sites_leave_the_cell_of_z_empty_beside_3_d_ones(spcli, tmp_path):
         (["--summary", "--hash-tables"], "give one of them"),
         (["--layer", "enter"], "--layer belongs to --explain"),
         (["--explain", "0", "--weights", "w", "--seed", "1"], "give one of them"),
-        (["--verify", "-o", "x.csv"], "are for rules"),
+        (["--verify", "-o", "x.csv"], "-o is for rules"),
         (["--format", "parquet"], "needs -o FILE"),
         (["-o", "rules.txt"], "ends in .csv, .json, .ndjson or .parquet"),
     ],
