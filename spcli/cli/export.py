@@ -92,7 +92,7 @@ def _cloud(source: str, color: str, options: Mapping[str, Any]) -> SiteCloud:
         from spcli.cli.inputs import read_configuration
 
         config = read_configuration(options["config"], options["preset"], options["sets"], options["columns"])
-    scan = read(source, options["columns"] or (config and config.columns))
+    scan = read(source, options["columns"] or (config.columns if config else None))
     if config is not None and (options["layer"] is not None or color == "layer"):
         return _of_run(config, scan, color, options)
     if isinstance(scan.content, StoredTensor):
