@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spcli.plot.above import Frame, frame_around, gathered, show
-from spcli.plot.canvas import Colours, colour_bar, colour_map, headline, new_figure
+from spcli.plot.canvas import Colours, colour_bar, colour_map, counted, headline, new_figure
 from spcli.plot.look import Look
 from spcli.plot.sites import SiteSet
 
@@ -99,7 +99,7 @@ def _name(one: SiteSet, first: SiteSet) -> str:
     density = 100 * len(one.indices) / cells if cells else 0.0
     grid = "x".join(map(str, one.spatial_shape))
     grown = f", {len(one.indices) / len(first.indices):.2f} of the input" if len(first.indices) else ""
-    return f"{names}\n{len(one.indices):,} sites{grown}\ngrid {grid}, {density:.3g} % active"
+    return f"{names}\n{counted(len(one.indices), 'site')}{grown}\ngrid {grid}, {density:.3g} % active"
 
 
 def _text(sets: Sequence[SiteSet]) -> str:
@@ -107,6 +107,6 @@ def _text(sets: Sequence[SiteSet]) -> str:
         return "No set of sites: the network has no rulebook."
     scans = f" of {sets[0].batch_size} scans together" if sets[0].batch_size > 1 else ""
     return (
-        f"{len(sets)} sets of active sites{scans}, in network order; layers that share their sites share a panel. "
-        "All panels show the same ground; brighter is fuller, on one logarithmic scale."
+        f"{counted(len(sets), 'set')} of active sites{scans}, in network order; layers that "
+        "share their sites share a panel. All panels show the same ground; brighter is fuller, on one logarithmic scale."
     )

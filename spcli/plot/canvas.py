@@ -159,6 +159,11 @@ def headline(source: str, *parts: str) -> str:
     return " · ".join(part for part in (*parts, source) if part)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 rule`, `12,345 rules`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def readable_on(colour: Any) -> str:
     """Black or white, whichever reads better on `colour`, by its relative luminance."""
     from matplotlib.colors import to_rgb

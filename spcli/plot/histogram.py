@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spcli.plot.canvas import Colours, headline, new_figure
+from spcli.plot.canvas import Colours, counted, headline, new_figure
 from spcli.plot.look import Look
 from spcli.plot.offsets import kind_of
 
@@ -28,7 +28,8 @@ def draw(keyed: KeyedRulebook, look: Look, colours: Colours) -> Figure:
     bars = np.bincount(counts, minlength=2)
     mean = f"{counts.mean():.2f} rules each on average" if len(counts) else "no active output site"
     text = (
-        f"{kind_of(book.geometry)}; {len(book.in_rows):,} rules into {len(counts):,} output sites, {mean}. "
+        f"{kind_of(book.geometry)}; {counted(len(book.in_rows), 'rule')} into "
+        f"{counted(len(counts), 'output site')}, {mean}. "
         "Percentages are shares of the output sites."
     )
     title = headline(look.source, f"{keyed.key}: rules an output site")

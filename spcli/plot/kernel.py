@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spcli.plot.canvas import Colours, headline, new_figure, readable_on
+from spcli.plot.canvas import Colours, counted, headline, new_figure, readable_on
 from spcli.plot.look import Look
-from spcli.plot.offsets import kind_of
+from spcli.plot.offsets import kind_of, sizes_of
 from spcli.plot.scene import Panel, Scene, panels_of, rows_in, scene_of
 
 if TYPE_CHECKING:
@@ -202,7 +202,9 @@ def _draw_table(axes: Any, scene: Scene, listed: NDArray[np.int64], colours: Col
     if not len(listed):
         return
     every, mine = len(scene.taps), set(scene.rules.tolist())
-    several = f"{len(listed)} of its {len(mine)} rules" if len(listed) < len(mine) else f"its {len(mine)} rules"
+    several = (
+        f"{len(listed)} of its {len(mine)} rules" if len(listed) < len(mine) else f"its {counted(len(mine), 'rule')}"
+    )
     axes.set_title("all rules" if len(listed) == every else several, loc="left")
     geometry = scene.book.geometry
     axes.set_xlim(0, 1)
@@ -226,10 +228,8 @@ def _text(scene: Scene) -> str:
     """What the kernel is, and the sum at the centre in words."""
     book = scene.book
     axes = "z,y,x"[-2 * book.geometry.ndim + 1 :]
-    head = (
-        f"{kind_of(book.geometry)}; {len(book.in_indices):,} input sites, {len(book.out_indices):,} output sites, "
-        f"{len(book.in_rows):,} rules. Large numbers are rows; under the kernel its offsets ({axes}) from the centre."
-    )
+    labels = f"Large numbers are rows; under the kernel its offsets ({axes}) from the centre."
+    head = f"{kind_of(book.geometry)}; {sizes_of(book)}. {labels}"
     if scene.row is None:
         return f"{head} There is no {scene.centre.name} site to lay the kernel over."
     offsets = book.geometry.offsets()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spcli.plot.canvas import Colours, compact, headline, new_figure
+from spcli.plot.canvas import Colours, compact, counted, headline, new_figure
 from spcli.plot.look import Look
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def draw(layers: Sequence[Layer], look: Look, colours: Colours) -> Figure:
     scans = max((int(layer.get("scans", 1)) for layer in layers), default=1)
     title = headline(look.source, "cost, layer by layer" + (f", means of {scans} scans" if scans > 1 else ""))
     total = sum(_number(layer.get("macs")) for layer in layers)
-    text = f"{len(layers)} layers in network order; {compact(total)} multiply-adds (MACs) in total."
+    text = f"{counted(len(layers), 'layer')} in network order; {compact(total)} multiply-adds (MACs) in total."
     figure = new_figure(9.6, max(1.6, 0.24 * len(layers) + 0.6), (title, text), colours)
     columns = (
         ("active output sites", "first", [_number(layer.get("out_sites")) for layer in layers], compact),

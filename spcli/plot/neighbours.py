@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from spcli.plot.above import frame_around, gathered, show
-from spcli.plot.canvas import Colours, colour_bar, colour_map, headline, new_figure
+from spcli.plot.canvas import Colours, colour_bar, colour_map, counted, headline, new_figure
 from spcli.plot.look import Ground, Look
 from spcli.plot.offsets import kind_of
 
@@ -33,7 +33,8 @@ def draw(keyed: KeyedRulebook, look: Look, colours: Colours, reduce: Literal["ma
     sides = np.array((frame.x1 - frame.x0, frame.y1 - frame.y0))
     width, height = np.maximum(SHORTEST, np.minimum(LONGEST * sides / sides.max(), CELL * sides))
     title = headline(look.source, f"{keyed.key}: rules of every output site")
-    figure = new_figure(max(6.0, width + 1.8), height + 0.6, (title, _text(keyed, counts, step, reduce)), colours)
+    texts = (title, _text(keyed, counts, step, reduce))
+    figure = new_figure(max(6.0, width + 1.8), height + 0.6, texts, colours, packed=True)
     axes = figure.subplots()
     norm = Normalize(0, max(1, int(counts.max(initial=0))))
     drawn = show(axes, image, frame, step, (colour_map(colours), norm, ground_of(keyed)))
@@ -59,7 +60,7 @@ def _text(keyed: KeyedRulebook, counts: np.ndarray, step: int, reduce: str) -> s
         return f"{kind_of(book.geometry)}; no active output site."
     alone = int((counts <= 1).sum())
     numbers = (
-        f"{len(counts):,} output sites, {counts.mean():.2f} rules each on average, {counts.max()} at most; "
+        f"{counted(len(counts), 'output site')}, {counts.mean():.2f} rules each on average, {counts.max()} at most; "
         f"{alone:,} with a single one"
     )
     pixels = f"; a pixel is {step} x {step} cells" if step > 1 else ""

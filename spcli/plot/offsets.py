@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spcli.plot.canvas import Colours, colour_bar, colour_map, compact, headline, new_figure, readable_on
+from spcli.plot.canvas import Colours, colour_bar, colour_map, compact, counted, headline, new_figure, readable_on
 from spcli.plot.look import Look
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from spcli.geometry import ConvGeometry
     from spcli.inspect import KeyedRulebook
+    from spcli.rulebook import Rulebook
 
 MOST_IN_A_ROW = 4
 LARGE_CELL, SMALL_CELL = 0.72, 0.42  # inches
@@ -67,10 +68,7 @@ def _limits(counts: Any, geometry: ConvGeometry) -> tuple[float, float]:
 def _text(keyed: KeyedRulebook) -> str:
     book = keyed.rulebook
     centre = " The centre joins every site to itself and is left out of the scale." if book.geometry.submanifold else ""
-    return (
-        f"{kind_of(book.geometry)}; {len(book.in_rows):,} rules from {len(book.in_indices):,} input sites to "
-        f"{len(book.out_indices):,} output sites. A cell holds the rules through that offset.{centre}"
-    )
+    return f"{kind_of(book.geometry)}; {sizes_of(book)}. A cell holds the rules through that offset.{centre}"
 
 
 def _slice(axes: Any, shown: Any, scale: Any, colours: Colours) -> None:
@@ -116,6 +114,12 @@ def kind_of(geometry: ConvGeometry) -> str:
     if set(geometry.dilation) != {1}:
         parts.append(f"dilation {_times(geometry.dilation)}")
     return ", ".join(parts)
+
+
+def sizes_of(book: Rulebook) -> str:
+    """A rulebook's sizes in words."""
+    ends = f"{counted(len(book.in_indices), 'input site')} to {counted(len(book.out_indices), 'output site')}"
+    return f"{counted(len(book.in_rows), 'rule')} from {ends}"
 
 
 def _times(sizes: tuple[int, ...]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from spcli.plot.canvas import Colours, compact, headline, new_figure
+from spcli.plot.canvas import Colours, compact, counted, headline, new_figure
 from spcli.plot.look import Look
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ def draw(rows: Sequence[Row], look: Look, colours: Colours) -> Figure:
     sizes = [_mean_edge(row) if alike else _edge(row) for row in rows]
     cubes = all(_mean_edge(row) == _edge(row) for row in rows)
     name = "edge of a cube as large (m)" if alike else "voxel size (m)" if cubes else "voxel size in x (m)"
-    spread = f", {_label(rows[0])} to {_label(rows[-1])} m (x, y, z)" if rows else ""
-    texts = (headline(look.source, "cost against voxel size"), f"{len(rows)} voxel sizes{spread}; logarithmic axes.")
+    ends = dict.fromkeys(_label(row) for row in (*rows[:1], *rows[-1:]))
+    spread = f", {' to '.join(ends)} m (x, y, z)" if rows else ""
+    texts = (
+        headline(look.source, "cost against voxel size"),
+        f"{counted(len(rows), 'voxel size')}{spread}; logarithmic axes.",
+    )
     figure = new_figure(10.2, 3.2, texts, colours)
     for axes, (key, title, colour, marker) in zip(figure.subplots(1, len(CURVES)), CURVES, strict=True):
         axes.set_title(title, loc="left")
