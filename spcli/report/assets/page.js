@@ -128,6 +128,8 @@ function chain() {
 function select(layer) {
   [state.layer, state.row] = [layer, -1];
   [...$("chain").children].forEach((item, at) => item.firstChild.setAttribute("aria-pressed", at - 1 === layer));
+  const chosen = $("chain").children[layer + 1];
+  $("chain").scrollLeft = chosen.offsetLeft - ($("chain").clientWidth - chosen.clientWidth) / 2;
   paint();
   offsets();
   inspect();
@@ -241,7 +243,7 @@ function description(value, rules, into, feeds, field) {
   } else if (layer) parts.push(element("p", { textContent: layer.map === null ? "This layer has no rulebook; rows stay where they are." : "Its rules join sites that are not in this report." }));
   for (const { layer: reader, found, map, output } of feeds)
     parts.push(
-      element("h3", { textContent: `${found.length} rules out of it, in ${nameOf(reader)}` }),
+      element("h3", { textContent: `${found.length} rule${found.length === 1 ? "" : "s"} out of it, in ${nameOf(reader)}` }),
       ruleTable(found, map, "out", output, reader),
     );
   if (field && valueOf(state.layer)) parts.push(...fieldText(field));
@@ -312,6 +314,7 @@ function light() {
     mark("inputs", "boxes", inputs, cell(source, 0.8)),
     mark("inputs", "lines", spokes),
     ...outputs.map(({ output, centres }) => mark("outputs", "outlines", centres, cell(output, 0.94))),
+    mark("picked", "boxes", picked, cell(valueOf(state.layer), 0.4)),
     mark("picked", "outlines", picked, cell(valueOf(state.layer), 1.04)),
   ].filter(({ shown, centres }) => shown && centres.length));
 }
@@ -422,7 +425,7 @@ async function start() {
   const { totals, points } = data;
   $("summary").textContent = [
     data.config, points ? `${whole(points.read)} points` : "", `${whole(data.levels[0].rows)} sites`,
-    `${totals.layers} layers`, `${whole(totals.pairs)} rules`, `${short(totals.macs)} MACs (${percent(totals.mac_saving)} of a dense network's saved)`,
+    `${totals.layers} layer${totals.layers === 1 ? "" : "s"}`, `${whole(totals.pairs)} rules`, `${short(totals.macs)} MACs (${percent(totals.mac_saving)} of a dense network's saved)`,
   ].filter(Boolean).join(" \u00b7 ");
   $("made").textContent = `${data.source}${data.sha256 ? `, SHA-256 ${data.sha256}` : ""}; made by spcli ${data.version}. Sites are batch, z, y, x.`;
   for (const level of data.levels) level.columns = level.sites === null ? null : await unpackSites(level.sites, level.rows, 1 + level.shape.length);
