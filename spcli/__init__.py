@@ -15,7 +15,8 @@ What the commands do to a scan is a function here; names are imported when first
     [row["macs"] for row in spcli.sweep(config, "scan.bin", [(0.05, 0.05, 0.1), (0.1, 0.1, 0.1)])]
 
 `weights` is a file, arrays by name (`load_weights`, `initial_parameters`) or a seed. `voxelize` takes a `VoxelSpec`,
-`describe_file` tells what a file holds, `street_scan` makes one up.
+`describe_file` tells what a file holds, `street_scan` makes one up. `verify_rulebook` checks every invariant of a
+rulebook, `diff_rulebooks` compares two runs', `Explainer` writes out the sum behind one output.
 """
 
 from __future__ import annotations
@@ -36,9 +37,12 @@ if TYPE_CHECKING:
     from spcli.grid import VoxelGrid as VoxelGrid
     from spcli.grid import VoxelSpec as VoxelSpec
     from spcli.inspect import load_rulebooks as load_rulebooks
+    from spcli.inspect.diff import diff_rulebooks as diff_rulebooks
+    from spcli.inspect.verify import verify_rulebook as verify_rulebook
     from spcli.network import build_network as build_network
     from spcli.pipeline import run as run
     from spcli.pipeline import voxelize as voxelize
+    from spcli.pipeline.inspection import Explainer as Explainer
     from spcli.pipeline.prepare import Weights as Weights
     from spcli.pipeline.runs import RunResult as RunResult
     from spcli.pipeline.whatif import predict as predict
@@ -66,6 +70,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "config",
     "ConvGeometry": "geometry",
+    "Explainer": "pipeline.inspection",
     "FeatureColumn": "grid",
     "PointCloud": "points",
     "Rulebook": "rulebook",
@@ -78,6 +83,7 @@ _HOMES = {
     "Weights": "pipeline.prepare",
     "build_network": "network",
     "describe_file": "describe",
+    "diff_rulebooks": "inspect.diff",
     "find_scans": "readers",
     "initial_parameters": "weights",
     "load_config": "config",
@@ -95,6 +101,7 @@ _HOMES = {
     "street_scan": "sample",
     "summarize": "stats",
     "sweep": "pipeline.whatif",
+    "verify_rulebook": "inspect.verify",
     "voxelize": "pipeline",
     "write_features": "writers",
     "write_report": "report",

@@ -1,4 +1,4 @@
-"""`diff` of rulebooks: sites and rules by where they are, not by their row numbers."""
+"""Differences of rulebooks: sites and rules by where they are, not by their row numbers."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import pytest
 
 from spcli.engines import load_engine
 from spcli.geometry import submanifold_geometry
-from spcli.inspect import KeyedRulebook
-from spcli.inspect.diff import Difference, diff
+from spcli.inspect.diff import Difference, diff_rulebooks
+from spcli.rulebook import Rulebook
 
 ROW = submanifold_geometry((1, 3), (1, 1))
 
 
-def row_of(*cells: int, key: str = "k", geometry=ROW, width: int = 9) -> KeyedRulebook:
+def row_of(*cells: int, geometry=ROW, width: int = 9) -> Rulebook:
     """The rulebook of active cells in one row of a 2-D grid."""
     engine = load_engine("cpu")
     sites = engine.sites(np.array([[0, 0, x] for x in cells], np.int32), (1, width), 1)
-    return KeyedRulebook(key, (), engine.rulebook(engine.build(sites, geometry)))
+    return engine.rulebook(engine.build(sites, geometry))
 
 
 def test_equal_rulebooks_do_not_differ():
-    assert list(diff([row_of(1, 2, 5)], [row_of(1, 2, 5)])) == []
+    assert list(diff_rulebooks({"k": row_of(1, 2, 5)}, {"k": row_of(1, 2, 5)})) == []
 
 
 def test_sites_and_rules_of_one_side_are_listed_whatever_their_rows():
     """Cell 1 shifts every row of the second; only what belongs to cell 1 differs."""
-    found = list(diff([row_of(2, 3)], [row_of(1, 2, 3)]))
+    found = list(diff_rulebooks({"k": row_of(2, 3)}, {"k": row_of(1, 2, 3)}))
     assert found == [
         Difference("b", "k", "input_site", in_site=(0, 0, 1)),
         Difference("b", "k", "output_site", out_site=(0, 0, 1)),
@@ -34,13 +34,13 @@ def test_sites_and_rules_of_one_side_are_listed_whatever_their_rows():
         Difference("b", "k", "rule", 1, (0, 0), (0, 0, 1), (0, 0, 1)),
         Difference("b", "k", "rule", 2, (0, 1), (0, 0, 2), (0, 0, 1)),
     ]
-    other = list(diff([row_of(1, 2, 3)], [row_of(2, 3)]))
+    other = list(diff_rulebooks({"k": row_of(1, 2, 3)}, {"k": row_of(2, 3)}))
     assert [(d.what, d.in_site, d.out_site) for d in other] == [(d.what, d.in_site, d.out_site) for d in found]
     assert {d.only_in for d in other} == {"a"}
 
 
 def test_keys_of_one_side_are_named():
-    both = diff([row_of(1), row_of(1, key="a")], [row_of(1), row_of(1, key="b")])
+    both = diff_rulebooks({"k": row_of(1), "a": row_of(1)}, {"k": row_of(1), "b": row_of(1)})
     assert list(both) == [Difference("a", "a", "key"), Difference("b", "b", "key")]
 
 
@@ -56,4 +56,4 @@ def test_keys_of_one_side_are_named():
     ids=["shape", "dilation"],
 )
 def test_sizes_are_given_with_both_values(other, sizes):
-    assert [difference.size for difference in diff([row_of(1)], [other])] == sizes
+    assert [difference.size for difference in diff_rulebooks({"k": row_of(1)}, {"k": other})] == sizes

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spcli.engines import load_engine
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.inspect import KeyedRulebook, SiteTable
-from spcli.inspect.verify import CHECKS, verify, verify_inverse
+from spcli.inspect.verify import CHECKS, verify_inverse, verify_rulebook
 from spcli.sparse_tensor import SparseTensor
 from strategies import sparse_tensors
 
@@ -33,7 +33,7 @@ def built(tensor: SparseTensor, geometry: ConvGeometry) -> KeyedRulebook:
 
 
 def failing(keyed: KeyedRulebook) -> dict[str, str]:
-    return {check.name: check.found for check in verify(keyed) if check.ok is False}
+    return {check.name: check.found for check in verify_rulebook(keyed.rulebook, keyed.key) if check.ok is False}
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,11 @@ def test_what_an_engine_builds_passes(tensor, geometry):
     keyed = built(tensor, geometry)
     assert failing(keyed) == {}
     if not geometry.submanifold:
-        assert verify_inverse(keyed, load_engine("cpu")).ok
+        assert verify_inverse(keyed.rulebook, load_engine("cpu")).ok
 
 
 def test_every_check_is_carried_out_on_a_submanifold_rulebook(tensor):
-    checks = verify(built(tensor, SUBM))
+    checks = verify_rulebook(built(tensor, SUBM).rulebook)
     assert [check.name for check in checks] == list(CHECKS)
     assert all(check.ok is True for check in checks)
 
@@ -251,14 +251,14 @@ def test_a_broken_rule_is_named_with_its_tap_number_rows_and_sites():
 
 def test_checks_that_build_on_a_broken_one_are_left_out(tensor):
     book, _ = splits_that_fall(built(tensor, SUBM).rulebook, np.random.default_rng(0))
-    checks = verify(KeyedRulebook("k", (), book))
+    checks = verify_rulebook(book)
     assert [check.ok for check in checks] == [False] + [None] * (len(CHECKS) - 1)
 
 
 def test_an_inverse_that_is_not_the_rules_swapped_is_found(tensor):
     keyed = built(tensor, DOWN)
     book, _ = two_rules_swapped(keyed.rulebook, np.random.default_rng(0))
-    check = verify_inverse(KeyedRulebook("k", (), book), load_engine("cpu"))
+    check = verify_inverse(book, load_engine("cpu"))
     assert (check.ok, "of the inverse are not" in check.found) == (False, True)
 
 

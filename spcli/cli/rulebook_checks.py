@@ -26,15 +26,15 @@ def verify_source(source: str, options: Mapping[str, Any], form: str) -> int:
     from spcli.cli.render import print_rows
     from spcli.cli.rulebook_source import engine_for, read_rulebooks
     from spcli.inspect import choose
-    from spcli.inspect.verify import verify, verify_inverse
+    from spcli.inspect.verify import verify_inverse, verify_rulebook
 
     books = choose(read_rulebooks(source, options, check=False), options["keys"])
     engine = engine_for(options)
     records, failed = [], []
     for keyed in books:
-        checks = list(verify(keyed))
+        checks = list(verify_rulebook(keyed.rulebook, keyed.key))
         if all(check.ok is not False for check in checks) and not keyed.rulebook.geometry.submanifold:
-            checks.append(verify_inverse(keyed, engine))
+            checks.append(verify_inverse(keyed.rulebook, engine, keyed.key))
         records.append(_verified(keyed, checks))
         failed += [check for check in checks if check.ok is False]
     print_rows(records, form, _verify_table(records))
@@ -85,11 +85,14 @@ def diff_sources(a: str, b: str, options: Mapping[str, Any], form: str) -> int:
     """
     from spcli.cli.rulebook_source import read_rulebooks
     from spcli.inspect import choose
-    from spcli.inspect.diff import diff
+    from spcli.inspect.diff import diff_rulebooks
 
-    sides = [choose(read_rulebooks(source, options), options["keys"]) for source in (a, b)]
+    sides = [
+        {keyed.key: keyed.rulebook for keyed in choose(read_rulebooks(source, options), options["keys"])}
+        for source in (a, b)
+    ]
     counts: Counter[str] = Counter()
-    _print_differences(_counted(diff(*sides), counts), form, options["limit"])
+    _print_differences(_counted(diff_rulebooks(*sides), counts), form, options["limit"])
     if not counts:
         return 0
     told = ", ".join(f"{count} {what.replace('_', ' ')}{'s' if count > 1 else ''}" for what, count in counts.items())

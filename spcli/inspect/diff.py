@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from spcli.inspect.dump import KeyedRulebook
 from spcli.inspect.sites import SiteTable
 from spcli.rulebook import Rulebook
 
@@ -38,9 +37,8 @@ class Difference(Struct, frozen=True):
     size: tuple[str, object, object] | None = None
 
 
-def diff(a: Sequence[KeyedRulebook], b: Sequence[KeyedRulebook]) -> Iterator[Difference]:
-    """All differences, key by key in the order of `a` and then of `b`; rules are not compared where sizes differ."""
-    ours, theirs = ({keyed.key: keyed.rulebook for keyed in side} for side in (a, b))
+def diff_rulebooks(ours: Mapping[str, Rulebook], theirs: Mapping[str, Rulebook]) -> Iterator[Difference]:
+    """All differences between a (`ours`) and b (`theirs`), key by key; where sizes differ, rules are not compared."""
     for key in dict.fromkeys((*ours, *theirs)):
         if key not in theirs or key not in ours:
             yield Difference("b" if key in theirs else "a", key, "key")

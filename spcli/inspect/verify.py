@@ -1,7 +1,7 @@
 """Is a rulebook right? Every invariant, each with the first rule or site that breaks it.
 
-Nothing here asks an engine for rules: the pair equation is applied to the sites themselves. `verify` looks at one
-rulebook alone; `verify_inverse` also has an engine swap its ends, as an inverse layer does.
+Nothing here asks an engine for rules: the pair equation is applied to the sites themselves. `verify_rulebook` looks
+at one rulebook alone; `verify_inverse` also has an engine swap its ends, as an inverse layer does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from spcli.engines.base import Engine
 from spcli.geometry import ConvGeometry
-from spcli.inspect.dump import KeyedRulebook
 from spcli.inspect.sites import SiteTable
 from spcli.inspect.summary import asymmetric_tap
 from spcli.rulebook import Rulebook
@@ -56,23 +55,21 @@ CHECKS = {
 GROUNDS = 6
 
 
-def verify(keyed: KeyedRulebook) -> tuple[Check, ...]:
-    """All checks of one rulebook."""
-    book = keyed.rulebook
+def verify_rulebook(book: Rulebook, key: str = "") -> tuple[Check, ...]:
+    """All checks of one rulebook; `key` is what the checks call it."""
     done: list[Check] = []
     for number, (name, look) in enumerate(_LOOKS.items()):
         broken = any(check.ok is False for check in done[: min(number, GROUNDS)])
         if broken or (name in ("centre", "mirror") and not book.geometry.submanifold):
-            done.append(Check(keyed.key, name, None))
+            done.append(Check(key, name, None))
         else:
             found = look(book)
-            done.append(Check(keyed.key, name, not found, found))
+            done.append(Check(key, name, not found, found))
     return tuple(done)
 
 
-def verify_inverse(keyed: KeyedRulebook, engine: Engine) -> Check:
+def verify_inverse(book: Rulebook, engine: Engine, key: str = "") -> Check:
     """Whether the rules an engine's inverse map has are these with their ends swapped."""
-    book = keyed.rulebook
     made = engine.build(engine.sites(book.in_indices, book.in_spatial_shape, book.batch_size), book.geometry)
     inverse = engine.rulebook(engine.invert(made))
     swapped = (
@@ -84,8 +81,8 @@ def verify_inverse(keyed: KeyedRulebook, engine: Engine) -> Check:
     )
     for what, found, expected in swapped:
         if not np.array_equal(found, expected):
-            return Check(keyed.key, "inverse", False, f"the {what} of the inverse are not those of the rules, swapped")
-    return Check(keyed.key, "inverse", True)
+            return Check(key, "inverse", False, f"the {what} of the inverse are not those of the rules, swapped")
+    return Check(key, "inverse", True)
 
 
 def rule_text(book: Rulebook, rule: int) -> str:

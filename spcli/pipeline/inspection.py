@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from spcli.pipeline.plan import site_strides
 from spcli.pipeline.prepare import Parameters, Weights, WeightsLike, as_weights
 from spcli.pipeline.records import key_strides, place_of, stored_stride
 from spcli.pipeline.runs import RunResult
-from spcli.readers import Scan, StoredTensor
+from spcli.readers import Scan, StoredTensor, read
 
 if TYPE_CHECKING:
     from spcli.config import Config
@@ -40,6 +41,10 @@ def keyed_rulebooks(result: RunResult, scan: Scan) -> tuple[KeyedRulebook, ...]:
 class Explainer:
     """One scan run through a network, ready to explain output rows of one layer.
 
+        explainer = spcli.Explainer(config, "scan.bin", "conv1", weights="net.npz")
+        told = explainer.explain(explainer.row((20, 799, 358)))
+        told.terms, told.steps, told.total, told.feature
+
     Attributes:
         result: the run.
         rulebook: the layer's rulebook; None for a Linear layer.
@@ -49,7 +54,7 @@ class Explainer:
     def __init__(
         self,
         config: Config,
-        scan: Scan,
+        scan: str | os.PathLike[str] | Scan,
         layer: str | None = None,
         *,
         weights: WeightsLike = DRAWN,
@@ -61,6 +66,8 @@ class Explainer:
             UsageError: there is no such layer, or it has no rules.
             InputError, ConfigError, CheckpointError: as `run`.
         """
+        if not isinstance(scan, Scan):
+            scan = read(os.fspath(scan), config.columns)
         self._recipe = recipe(config.network(), layer or _last_explainable(config.network()))
         self.layer = self._recipe.layer
         names = _layers_of(config.network(), (*self._recipe.slots, config.network().program.layers[self.layer.name]))
