@@ -107,6 +107,6 @@ def _text(sets: Sequence[SiteSet]) -> str:
         return "No set of sites: the network has no rulebook."
     scans = f" of {sets[0].batch_size} scans together" if sets[0].batch_size > 1 else ""
     return (
-        f"{counted(len(sets), 'set')} of active sites{scans}, in network order; layers that "
-        "share their sites share a panel. All panels show the same ground; brighter is fuller, on one logarithmic scale."
+        f"{counted(len(sets), 'set')} of active sites{scans}, in network order; layers that share their "
+        "sites share a panel. All panels show the same ground; brighter is fuller, on one logarithmic scale."
     )

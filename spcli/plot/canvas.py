@@ -85,10 +85,15 @@ def styled(theme: str) -> Iterator[Colours]:
 
     Raises:
         UsageError: there is no such theme.
+        DeviceError: matplotlib cannot be loaded.
     """
     if theme not in THEMES:
         raise UsageError(f"--theme {theme}: there are {', '.join(THEMES)}")
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError as error:
+        remedy = "run pip install --force-reinstall 'spcli[plot]'"
+        raise DeviceError(f"matplotlib cannot be loaded ({error}); {remedy}") from error
 
     colours = THEMES[theme]
     settings: Any = {k: value for k, value in matplotlib.rcParamsDefault.items() if not k.startswith("backend")}

@@ -26,7 +26,8 @@ CELLS = (0.6, 0.5, 0.34)
 """Inches of a cell where one slice is drawn, a few, many."""
 MOST_LISTED = 40
 """The most rules that are all listed; of more, those of the one site."""
-MOST_ARROWS = 16
+LONGEST = 8.0  # inches of a grid
+MOST_ARROWS, MOST_TICKS = 16, 24
 MOST_IN_A_COLUMN = 3
 MOST_TERMS, MOST_SOURCES = 4, 3
 LINE, TABLE_WIDTH, GAP = 0.19, 2.3, 0.7  # inches
@@ -47,7 +48,7 @@ def draw(keyed: KeyedRulebook, look: Look, colours: Colours, out: Where | None =
     """
     scene = scene_of(keyed, out, z)
     fields, centre = panels_of(scene)
-    cell = CELLS[(len(fields) > 1) + (len(fields) > MOST_IN_A_COLUMN)]
+    cell = min(CELLS[(len(fields) > 1) + (len(fields) > MOST_IN_A_COLUMN)], LONGEST / max(_cells(fields[0])))
     listed = _listed(scene, fields)
     width, height = _size(fields, centre, len(listed), cell)
     texts = (headline(look.source, f"{keyed.key}: the kernel over the grid"), _text(scene))
@@ -111,35 +112,31 @@ def _axes(figure: Figure, fields: Sequence[Panel], centre: Panel, cell: float) -
 
 def _draw_grid(axes: Any, panel: Panel, colours: Colours) -> None:
     """Cells of the grid; what the kernel reaches beyond it stays empty."""
-    from matplotlib.patches import Rectangle
-
     y0, y1, x0, x1 = panel.box
     height, width = panel.end.shape[-2:]
     axes.set(xlim=(x0 - 0.5, x1 - 0.5), ylim=(y1 - 0.5, y0 - 0.5), aspect="equal", xlabel="x", ylabel="y")
-    axes.set(xticks=range(x0, x1), yticks=range(y0, y1))
+    step = -(-max(x1 - x0, y1 - y0) // MOST_TICKS)
+    axes.set(xticks=range(x0, x1, step), yticks=range(y0, y1, step))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     name = f"{panel.end.name} sites" + ("" if panel.z is None else f", z = {panel.z}")
     inside = panel.z is None or 0 <= panel.z < panel.end.shape[0]
     axes.set_title(name if inside else f"{name}, beyond the grid", loc="left")
     if inside:
-        for y in range(max(0, y0), min(height, y1)):
-            for x in range(max(0, x0), min(width, x1)):
-                cell = Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colours.blank, edgecolor=colours.line, zorder=1)
-                axes.add_patch(cell)
+        rows, columns = range(max(0, y0), min(height, y1)), range(max(0, x0), min(width, x1))
+        _squares(axes, [(x, y) for y in rows for x in columns], 0.5, (colours.blank, colours.line, 0.8), 1)
 
 
 def _draw_sites(axes: Any, panel: Panel, scene: Scene, colours: Colours) -> None:
     """Active sites with their rows; an output's also with the inputs that feed it, where they are few."""
-    from matplotlib.patches import Rectangle
-
     colour = _end_colour(panel.end.name, colours)
     ink = readable_on(colour)
-    for row in rows_in(panel):
-        x, y = int(panel.end.indices[row, -1]), int(panel.end.indices[row, -2])
-        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=colour, edgecolor=colours.line, zorder=2))
+    rows = rows_in(panel)
+    places = [(int(panel.end.indices[row, -1]), int(panel.end.indices[row, -2])) for row in rows]
+    _squares(axes, places, 0.5, (colour, colours.line, 0.8), 2)
+    for row, (x, y) in zip(rows, places, strict=True):
         if panel.end is scene.centre and row == scene.row:
-            _frame(axes, x, y, colours.third, 2.4)
+            _squares(axes, [(x, y)], 0.45, ("none", colours.third, 2.4), 4)
         size = min(10.0, 30.0 / max(2, len(str(row))))
         axes.text(x, y, row, ha="center", va="center", size=size, weight="bold", color=ink, zorder=8)
         if panel.end.name == "output" and panel.end is scene.centre:
@@ -149,10 +146,17 @@ def _draw_sites(axes: Any, panel: Panel, scene: Scene, colours: Colours) -> None
             axes.text(x, y + 0.4, label, ha="center", va="bottom", size=6.0, color=ink, zorder=8)
 
 
-def _frame(axes: Any, x: int, y: int, colour: str, width: float) -> None:
-    from matplotlib.patches import Rectangle
+def _squares(
+    axes: Any, places: Sequence[tuple[int, int]], half: float, style: tuple[str, str, float], order: int
+) -> None:
+    """Squares around cells x, y; `style` is fill, edge and its width. One artist, since kernels can have many cells."""
+    from matplotlib.collections import PolyCollection
 
-    axes.add_patch(Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, fill=False, edgecolor=colour, linewidth=width, zorder=4))
+    corners = np.array([(-half, -half), (half, -half), (half, half), (-half, half)])
+    squares = [corners + place for place in places]
+    axes.add_collection(
+        PolyCollection(squares, facecolors=style[0], edgecolors=style[1], linewidths=style[2], zorder=order)
+    )
 
 
 def _end_colour(name: str, colours: Colours) -> str:
@@ -165,14 +169,18 @@ def _draw_kernel(axes: Any, panel: Panel, scene: Scene, colours: Colours) -> Non
     used = set(scene.taps[scene.rules].tolist())
     ink = readable_on(_end_colour(panel.end.name, colours))
     wide = max(scene.book.geometry.kernel_size) > 3
+    strong: list[tuple[int, int]] = []
+    weak: list[tuple[int, int]] = []
     for tap, cell in enumerate(scene.cells.tolist()):
         if panel.z is not None and cell[0] != panel.z:
             continue
         x, y = cell[-1], cell[-2]
-        _frame(axes, x, y, colours.third, 2.0 if tap in used else 1.0)
+        (strong if tap in used else weak).append((x, y))
         if not wide:
             label, colour = ",".join(map(str, offsets[tap])), ink if tap in used else colours.third
             axes.text(x, y + 0.4, label, ha="center", va="bottom", size=6.0, color=colour, zorder=8)
+    _squares(axes, weak, 0.45, ("none", colours.third, 1.0), 4)
+    _squares(axes, strong, 0.45, ("none", colours.third, 2.0), 4)
 
 
 def _draw_arrow(rule: int, places: Sequence[tuple[Panel, Any]], cell: float, colours: Colours) -> None:
