@@ -117,6 +117,10 @@ def _answer(source: str, options: dict[str, Any]) -> int:
 
 
 def _diff(a: str, b: str, options: dict[str, Any]) -> int:
+    if a == b == "-":
+        raise UsageError("standard input (-) is named twice and can be read once")
+    if any(options[mode] not in (None, False) for mode in MODES) or options["output"]:
+        raise UsageError("diff prints what differs; leave --summary, --verify and the like, and -o, out")
     from spcli.cli.render import default_format
     from spcli.cli.rulebook_checks import diff_sources
 

@@ -62,6 +62,13 @@ def test_a_place_without_a_site_names_the_nearest_one(spcli, dump):
     )
 
 
+def test_negative_numbers_are_values_and_no_options(spcli, dump):
+    for place in ("-1,0,0", "-1", "@-1.5,-20,-3"):
+        outcome = spcli("inspect-rulebook", dump, "--key", "subm1", "--in", place)
+        assert (outcome.code, outcome.out) == (0, b"")
+        assert "nothing matches: " in outcome.err
+
+
 def test_metres_need_a_grid(spcli, dump, tmp_path):
     arrays = dict(load(dump))
     arrays["meta"] = np.array("{}")
@@ -324,7 +331,14 @@ def test_a_limit_shortens_the_list_and_not_the_count(spcli, dump, scan, config):
 
 
 def test_other_numbers_of_sources_are_a_usage_error(spcli, dump):
-    for sources in ((dump, dump), ("diff", dump), ("diff", dump, dump, dump)):
+    for sources in (
+        (dump, dump),
+        ("diff", dump),
+        ("diff", dump, dump, dump),
+        ("diff", "-", "-"),
+        ("diff", dump, dump, "--verify"),
+        ("diff", dump, dump, "-o", "x.csv"),
+    ):
         outcome = spcli("inspect-rulebook", *sources)
         assert (outcome.code, outcome.out) == (2, b"")
 
