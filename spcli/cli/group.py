@@ -12,7 +12,7 @@ from spcli.cli.options import CONTEXT, verbosity_options
 COMMANDS = {
     "voxelize": ("spcli.cli.voxelize", "Turn scans into voxels: sparse tensors on a grid."),
     "run": ("spcli.cli.run", "Run a sparse-convolution network over scans."),
-    "inspect-rulebook": ("spcli.cli.inspect_rulebook", "List, check and explain the rules of a network's convolutions."),
+    "inspect-rulebook": ("spcli.cli.inspect_rulebook", "List, check and explain the rules of convolutions."),
     "stats": ("spcli.cli.stats", "Show sparsity and cost, layer by layer."),
     "report": ("spcli.cli.report", "Write an HTML report: sites in 3-D, rules, tables."),
     "export": ("spcli.cli.export", "Write active sites as a coloured point cloud."),

@@ -54,7 +54,7 @@ MODES = ("summary", "hash_tables", "verify", "explain", "plot")
 @device_options("cpu")
 @format_option("table", "json", "ndjson", "csv", "parquet")
 def command(sources: Sequence[str], **options: Any) -> int:
-    """List, check and explain the rules of a network's convolutions.
+    """List, check and explain the rules of convolutions.
 
     Reads a dump that spcli run wrote, or builds the rulebooks of a scan or voxelized tensor (- for standard input)
     with --config. A rule joins input row and output row through a kernel index (tap); `count` numbers the rules of a
