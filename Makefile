@@ -17,7 +17,7 @@ demo: $(VENV)/spcli.stamp
 	$(BIN)/spcli stats out/demo --format table
 
 test: $(VENV)/test.stamp
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist worksteal
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff format --check .

@@ -70,6 +70,17 @@ def _engine(name: str) -> Any:
         pytest.skip(f"engine {name}: {reason}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves whole scans out for interpreted engines, except in a long search (SPCLI_EXAMPLES)."""
+    if "SPCLI_EXAMPLES" in os.environ:
+        return
+    too_long = pytest.mark.skip(reason="a whole scan takes an interpreter minutes; SPCLI_EXAMPLES=2 runs it")
+    for item in items:
+        call = getattr(item, "callspec", None)
+        if item.get_closest_marker("whole_scan") and call and is_interpreted(call.params.get("engine")):
+            item.add_marker(too_long)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Gives an interpreted engine a share of a test's hypothesis examples; every other engine gets all of them."""

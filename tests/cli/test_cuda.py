@@ -24,12 +24,13 @@ def without_device(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def thin(folder):
+def thin(tmp_path_factory):
     """A scan of a few hundred voxels: the interpreter is slow."""
     from spcli.sample import street_scan
 
-    street_scan(0, 600).values.tofile(folder / "thin.bin")
-    return folder / "thin.bin"
+    path = tmp_path_factory.mktemp("thin") / "thin.bin"
+    street_scan(0, 600).values.tofile(path)
+    return path
 
 
 def test_a_run_on_cuda_writes_what_the_cpu_writes(spcli, with_device, thin, config, tmp_path):

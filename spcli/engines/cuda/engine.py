@@ -142,6 +142,7 @@ class CudaEngine:
         """Uninitialised rows in the engine's format."""
         return empty((rows, channels), STORAGE[self.dtype])
 
+    @device_errors()
     def compile(
         self, program: Program, parameters: Mapping[str, LayerParameters], want: Want, graph: bool = True
     ) -> Runner:
