@@ -20,15 +20,13 @@ from spcli import __version__
 from spcli.errors import UsageError
 from spcli.report.levels import Sites, drawn, level_axes, level_sites, map_records, operation_records, packed
 from spcli.report.subject import Subject
+from spcli.report.tables import layer_table, offset_table, rulebook_table
 
 SCHEMA = "spcli.report/1"
 GAP = 1.05
 """How far the scans of a batch are drawn apart, in widths of the grid."""
 SCRIPTS = ("rules.js", "view.js", "page.js")
-STATS = (
-    "name", "type", "in_channels", "out_channels", "in_sites", "out_sites", "out_spatial_shape", "out_density",
-    "dilation_ratio", "pairs", "pairs_per_output", "macs", "dense_macs", "mac_saving", "parameters", "bytes",
-)  # fmt: skip
+STATS = ("name", "type", "in_channels", "out_channels", "out_sites", "out_density", "pairs", "macs")
 
 
 def report_page(subject: Subject, layers: Sequence[str] = (), max_sites: int = 2**31) -> str:
@@ -86,7 +84,18 @@ def report_data(subject: Subject, layers: Sequence[str] = (), max_sites: int = 2
             }
             for layer, row in zip(network.layers, stats["layers"], strict=True)
         ],
+        "tables": _tables(subject, list(maps.values()), [level["rows"] for level in levels]),
         "show": names.index(layers[0]) if layers else 0,
+    }
+
+
+def _tables(subject: Subject, maps: Sequence[dict[str, Any]], sites: Sequence[int]) -> dict[str, Any]:
+    return {
+        "layers": layer_table(subject.network, subject.stats["layers"]),
+        "rulebooks": rulebook_table(maps, sites),
+        "offsets": [
+            offset_table(one, subject.rulebooks[one["key"]].geometry.offsets(), sites[one["out"]]) for one in maps
+        ],
     }
 
 

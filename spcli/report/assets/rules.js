@@ -74,19 +74,23 @@ function merge(moving, fixed, stride, shift, axes) {
 /** The same rules with their ends swapped, as an inverse layer runs them. */
 export const swapped = ({ splits, inRows, outRows }) => ({ splits, inRows: outRows, outRows: inRows });
 
+/** The first number from `low` to `high` that `isBefore` is false for, where it is true for none after it. */
+function firstNot(isBefore, low, high) {
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isBefore(middle)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 /** The rules that end (`outRows`) or begin (`inRows`) at a row; at most one a tap, since each tap's rows rise. */
-export function rulesAt(book, end, row) {
+export function rulesAt({ splits, ...ends }, end, row) {
   const rules = [];
-  for (let tap = 0; tap + 1 < book.splits.length; tap++) {
-    let [low, high] = [book.splits[tap], book.splits[tap + 1]];
-    const stop = high;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (book[end][middle] < row) low = middle + 1;
-      else high = middle;
-    }
-    if (low < stop && book[end][low] === row)
-      rules.push({ tap, count: low - book.splits[tap], in: book.inRows[low], out: book.outRows[low] });
+  for (let tap = 0; tap + 1 < splits.length; tap++) {
+    const at = firstNot((rule) => ends[end][rule] < row, splits[tap], splits[tap + 1]);
+    if (at < splits[tap + 1] && ends[end][at] === row)
+      rules.push({ tap, count: at - splits[tap], in: ends.inRows[at], out: ends.outRows[at] });
   }
   return rules;
 }
@@ -100,20 +104,9 @@ export function rulesPerRow(book, rows) {
 
 /** The row of a site given as numbers [batch, z, y, x], or -1. */
 export function rowOf(sites, site) {
-  let [low, high] = [0, sites[0].length];
-  const order = (row) => {
-    for (let column = 0; column < site.length; column++) {
-      const difference = sites[column][row] - site[column];
-      if (difference) return difference;
-    }
-    return 0;
-  };
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (order(middle) < 0) low = middle + 1;
-    else high = middle;
-  }
-  return low < sites[0].length && order(low) === 0 ? low : -1;
+  const order = (row) => site.reduce((found, value, column) => found || sites[column][row] - value, 0);
+  const row = firstNot((at) => order(at) < 0, 0, sites[0].length);
+  return row < sites[0].length && order(row) === 0 ? row : -1;
 }
 
 /**
