@@ -48,6 +48,13 @@ def test_a_chain_by_hand():
     }
 
 
+def test_two_keys_for_one_map_have_its_rules_once():
+    other = AGAIN.replace("indice_key: k", "indice_key: l")
+    stats = stats_of(SUBM + other, tensor(1, 2, 4))
+    assert [layer["memory"]["rule_bytes"] for layer in stats["layers"]] == [40, 0]
+    assert (stats["memory"]["rule_bytes"], stats["memory"]["table_bytes"]) == (40, 36)
+
+
 def test_what_is_concatenated_lies_in_the_concatenation_from_the_start():
     """Nine columns hold a and b; the input is there besides."""
     layers = stats_of(SUBM + AGAIN + JOIN, tensor(1, 2, 4))["layers"]
