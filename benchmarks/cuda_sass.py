@@ -138,7 +138,7 @@ def _read(listing: str) -> tuple[list[str], list[int]]:
     for text in listing.splitlines():
         where = WHERE.search(text)
         if where:
-            line = _lines(where["file"])[int(where["line"]) - 1]
+            line = _lines(where["file"]).get(int(where["line"]), "")
             continue
         instruction = INSTRUCTION.search(text)
         if instruction is None:
@@ -152,8 +152,7 @@ def _read(listing: str) -> tuple[list[str], list[int]]:
 @cache
 def _lines(file: str) -> Mapping[int, str]:
     path = Path(file)
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return dict(enumerate(lines)) | {-1: ""}
+    return dict(enumerate(path.read_text().splitlines(), start=1)) if path.is_file() else {}
 
 
 def _width(code: str) -> int:

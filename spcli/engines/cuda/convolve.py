@@ -128,7 +128,7 @@ def _launch_linear(inputs: Tensor, packed: CudaPacked, epilogue: Epilogue, out: 
     launch(
         kernels.linear,
         (-(-len(inputs) // blocks.rows) * column_blocks,),
-        inputs, packed.weight, packed.shift, add, out, len(inputs),
+        inputs, packed.weight, packed.shift, add, out, len(inputs), packed.weight.shape[2] // blocks.depth,
         _units(inputs), _units(add), _units(out), column_blocks, epilogue.activation.slope,
         LONG=is_long(inputs, add, out), **_constants(inputs, packed, epilogue, out) | {"num_stages": 3},
     )  # fmt: skip

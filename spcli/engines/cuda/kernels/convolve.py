@@ -143,16 +143,19 @@ def convolve(
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["total", *_SIZES])
+@triton.jit(do_not_specialize=["total", "steps", *_SIZES])
 def linear(
     x_ptr, weight_ptr, shift_ptr, add_ptr, out_ptr,
-    total, x_units, add_units, out_units, column_blocks, slope,
+    total, steps, x_units, add_units, out_units, column_blocks, slope,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, BLOCKS: tl.constexpr,
     X_UNIT: tl.constexpr, ADD_UNIT: tl.constexpr, OUT_UNIT: tl.constexpr, IN_CHANNELS: tl.constexpr,
     OUT_CHANNELS: tl.constexpr, ACTIVATION: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
     LONG: tl.constexpr,
 ):  # fmt: skip
-    """A block `[ROWS, COLUMNS]` of a plain matrix product: each output row comes from the input row of its number."""
+    """A block `[ROWS, COLUMNS]` of a plain matrix product: each output row comes from the input row of its number.
+
+    `steps` is BLOCKS again: a loop whose length the compiler knew would be unrolled whole.
+    """
     tile, column_block = tl.program_id(0) // column_blocks, tl.program_id(0) % column_blocks
     rows = tile * ROWS + tl.arange(0, ROWS)
     live = rows < total
@@ -161,7 +164,8 @@ def linear(
     x_ptr += rows[:, None] * _stride(x_units, X_UNIT, LONG) + channels[None, :]
     weight_ptr += columns[:, None] * (BLOCKS * DEPTH) + channels[None, :]
     sums = tl.zeros((ROWS, COLUMNS), tl.float32)
-    for first in range(0, BLOCKS * DEPTH, DEPTH):
+    for step in range(steps):
+        first = step * DEPTH
         mask = live[:, None]
         if IN_CHANNELS:
             mask = mask & (first + channels < IN_CHANNELS)[None, :]
