@@ -13,6 +13,8 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -92,6 +94,13 @@ class Browser:
         answer = self._send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    @contextmanager
+    def before(self, script: str) -> Iterator[None]:
+        """Runs a script in every page before its own, for as long as the context lasts."""
+        added = self._send("Page.addScriptToEvaluateOnNewDocument", source=script)
+        yield
+        self._send("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
 
     def drawn(self) -> None:
         """Wait until the next two frames are drawn."""

@@ -13,8 +13,10 @@ from spcli.cli.options import columns_option, device_options, set_option, subcom
 from spcli.errors import UsageError
 
 if TYPE_CHECKING:
+    from spcli.config import Config
     from spcli.report import Subject
 
+SUFFIX = ".rulebooks.npz"
 EXAMPLES = """
 spcli report scan.bin --config second-kitti -o scan.html
 spcli report out -o report.html
@@ -25,7 +27,7 @@ spcli report out/scan.rulebooks.npz -o report.html --layer conv2_down --layer co
 @subcommand("report", EXAMPLES)
 @click.argument("source", metavar="DIR|SCAN")
 @click.option("-o", "--output", required=True, metavar="FILE", help="The HTML file; - writes it to stdout.")
-@click.option("--config", metavar="FILE", help="The network, for a scan or tensor: a file, or a preset's name.")
+@click.option("--config", metavar="FILE", help="The network: a file, or a preset's name; DIR has its own.")
 @click.option("--preset", metavar="NAME", help="A configuration that comes with spcli.")
 @click.option("--layer", "layers", multiple=True, metavar="NAME", help="Hold the sites of this layer only; repeatable.")
 @click.option(
@@ -68,19 +70,30 @@ def _print_record(source: str, output: str, subject: Subject) -> None:
 
 def _subject(source: str, options: dict[str, Any]) -> Subject:
     """A run that is there already, or that of a scan."""
-    from spcli.report import read_run, report_subject
+    from spcli.report import read_run
 
-    if options["config"] is None and options["preset"] is None:
-        if os.path.isdir(source) or source.endswith(".rulebooks.npz"):
-            return read_run(source)
+    given = options["config"] is not None or options["preset"] is not None
+    config = _configuration(options) if given else None
+    if os.path.isdir(source) or source.endswith(SUFFIX):
+        return read_run(source, config)
+    if config is None:
         raise UsageError(f"{source}: is no folder of spcli run; give --config FILE to run a scan")
+    return _ran(source, config, options)
+
+
+def _configuration(options: dict[str, Any]) -> Config:
     from spcli.cli.inputs import read_configuration
+
+    return read_configuration(options["config"], options["preset"], options["sets"], options["columns"])
+
+
+def _ran(source: str, config: Config, options: dict[str, Any]) -> Subject:
     from spcli.engines.base import Want
     from spcli.engines.device import choose_engine
     from spcli.pipeline import run
     from spcli.readers import read
+    from spcli.report import report_subject
 
-    config = read_configuration(options["config"], options["preset"], options["sets"], options["columns"])
     scan = read(source, options["columns"] or config.columns)
     engine = choose_engine(options["device"], console.warn, options["threads"])
     result = run(config, scan, want=Want(rulebooks=True, values=False), engine=engine)

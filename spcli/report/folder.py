@@ -23,11 +23,12 @@ from spcli.writers import SUFFIXES
 REMEDY = "write the folder again with spcli run, or report the scan with --config"
 
 
-def read_run(path: str) -> Subject:
+def read_run(path: str, config: Config | None = None) -> Subject:
     """The run of one scan.
 
     Args:
         path: a folder that `spcli run` wrote for one scan, or one of its `STEM.rulebooks.npz`.
+        config: the configuration that made it; None takes the folder's.
 
     Raises:
         UsageError: the folder holds the rulebooks of several scans.
@@ -38,7 +39,7 @@ def read_run(path: str) -> Subject:
     stem = os.path.join(folder, name.removesuffix(SUFFIXES["rulebooks"]))
     rulebooks = load_rulebooks(dump)
     stats = _statistics(stem + SUFFIXES["stats"])
-    config = _configuration(folder, name)
+    config = config or _configuration(folder, name)
     try:
         network = config.network(stats["layers"][0]["in_channels"], tuple(stats["spatial_shape"]))
         _check(network, rulebooks, stats)

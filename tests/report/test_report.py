@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import zlib
+from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,12 @@ def test_the_page_says_which_three_js_it_carries_and_its_licence(page: str) -> N
     assert "The MIT License" in page and "three.js authors" in page
 
 
+def test_the_version_of_three_js_is_that_of_the_bundle() -> None:
+    vendor = files("spcli.report") / "vendor"
+    _, minor, _ = vendor.joinpath("VERSION").read_text(encoding="utf-8").split(".")
+    assert f'"{minor}"' in vendor.joinpath("three.min.js").read_text(encoding="utf-8")
+
+
 def test_levels_hold_the_sites_of_the_rulebooks(street: RunResult) -> None:
     data = report_data(report_subject(street))
     assert np.array_equal(sites_in(data["levels"][0], 4), street.rulebooks["subm1"].in_indices)
@@ -100,10 +107,10 @@ def test_a_folder_of_run_gives_the_report_of_its_scan(tmp_path: Path) -> None:
     runner = CliRunner()
     done = runner.invoke(group, ["-q", "run", "--config", "quickstart", str(QUICKSTART), "-o", str(tmp_path / "out")])
     assert done.exit_code == 0
-    for source in ("out", "out/street_000.rulebooks.npz"):
-        done = runner.invoke(
-            group, ["-q", "report", str(tmp_path / source), "-o", str(tmp_path / "a.html"), "--overwrite"]
-        )
+    sources: tuple[list[str], ...] = (["out"], ["out/street_000.rulebooks.npz"], ["out", "--config", "quickstart"])
+    for source, *choices in sources:
+        arguments = ["-q", "report", str(tmp_path / source), *choices, "-o", str(tmp_path / "a.html"), "--overwrite"]
+        done = runner.invoke(group, arguments)
         assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
     assert record["schema"] == "spcli.report/1" and record["bytes"] == (tmp_path / "a.html").stat().st_size
@@ -129,6 +136,8 @@ def test_a_folder_whose_parts_do_not_go_together_is_refused(street: RunResult, t
     (folder / "config.yaml").write_text(config.replace("kernel_size: 3", "kernel_size: 5"), encoding="utf-8")
     with pytest.raises(InputError, match="do not go together; write the folder again"):
         read_run(str(folder))
+    with pytest.raises(InputError, match="do not go together"):
+        read_run(str(folder), spcli.load_preset("second-kitti", environ={}))
     (folder / "config.yaml").unlink()
     with pytest.raises(InputError, match=r"config\.yaml: no such file"):
         read_run(str(folder))

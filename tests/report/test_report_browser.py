@@ -291,6 +291,14 @@ def test_what_the_page_does_not_hold_is_said(show: Show, street: RunResult) -> N
     assert browser.problems == []
 
 
+def test_without_webgl_everything_but_the_view_works(show: Show, browser: Browser, street: RunResult) -> None:
+    with browser.before("HTMLCanvasElement.prototype.getContext = () => null"):
+        show(report_subject(street))
+    assert "offers no WebGL" in browser.value("document.getElementById('no-view').textContent")
+    pick(browser, "down", 298)
+    assert rows_of_table(browser, "in") == expected_rules(street, "down", Query(outputs=(298,)), "in")
+
+
 def test_a_site_that_is_not_active_is_said(show: Show, street: RunResult) -> None:
     browser = show(report_subject(street))
     browser.value("report.pick('conv1a', '0,0,0')")
