@@ -22,8 +22,9 @@ from spcli.writers.ply import write_ply
 
 # Viridis (CC0) at equal steps; colours between are interpolated. Monotonic in lightness, for every kind of sight.
 VIRIDIS = (
-    (68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142), (31, 158, 137), (53, 183, 121),
-    (110, 206, 88), (181, 222, 43), (253, 231, 37),
+    (68, 1, 84), (72, 23, 105), (71, 42, 122), (67, 61, 132), (61, 78, 138), (53, 94, 141),
+    (46, 109, 142), (41, 123, 142), (35, 137, 142), (31, 151, 139), (33, 165, 133), (46, 179, 124),
+    (70, 192, 111), (101, 203, 94), (137, 213, 72), (176, 221, 47), (216, 226, 25), (253, 231, 37),
 )  # fmt: skip
 CHANNEL = "channel:"
 COLORS = ("density", "points", "z", CHANNEL + "K")

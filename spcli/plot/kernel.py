@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spcli.plot.canvas import Colours, counted, headline, new_figure, readable_on
+from spcli.plot.canvas import Colours, counted, headline, new_figure, readable_on, write_inside
 from spcli.plot.look import Look
 from spcli.plot.offsets import kind_of, sizes_of
 from spcli.plot.scene import Panel, Scene, panels_of, rows_in, scene_of
@@ -138,12 +138,12 @@ def _draw_sites(axes: Any, panel: Panel, scene: Scene, colours: Colours) -> None
         if panel.end is scene.centre and row == scene.row:
             _squares(axes, [(x, y)], 0.45, ("none", colours.third, 2.4), 4)
         size = min(10.0, 30.0 / max(2, len(str(row))))
-        axes.text(x, y, row, ha="center", va="center", size=size, weight="bold", color=ink, zorder=8)
+        write_inside(axes, x, y, row, size=size, weight="bold", color=ink, zorder=8)
         if panel.end.name == "output" and panel.end is scene.centre:
             sources = scene.book.in_rows[scene.book.out_rows == row].tolist()
             few = len(sources) <= MOST_SOURCES and max(sources, default=0) < 100
             label = f"in {','.join(map(str, sources))}" if few else f"{len(sources)} in"
-            axes.text(x, y + 0.4, label, ha="center", va="bottom", size=6.0, color=ink, zorder=8)
+            write_inside(axes, x, y + 0.4, label, va="bottom", size=6.0, color=ink, zorder=8)
 
 
 def _squares(
@@ -178,7 +178,7 @@ def _draw_kernel(axes: Any, panel: Panel, scene: Scene, colours: Colours) -> Non
         (strong if tap in used else weak).append((x, y))
         if not wide:
             label, colour = ",".join(map(str, offsets[tap])), ink if tap in used else colours.third
-            axes.text(x, y + 0.4, label, ha="center", va="bottom", size=6.0, color=colour, zorder=8)
+            write_inside(axes, x, y + 0.4, label, va="bottom", size=6.0, color=colour, zorder=8)
     _squares(axes, weak, 0.45, ("none", colours.third, 1.0), 4)
     _squares(axes, strong, 0.45, ("none", colours.third, 2.0), 4)
 
@@ -218,7 +218,7 @@ def _draw_table(axes: Any, scene: Scene, listed: NDArray[np.int64], colours: Col
     axes.set_xlim(0, 1)
     stops = (0.28, 0.54, 0.74, 0.96)
     for stop, name in zip(stops, ("offset", "count", "in", "out"), strict=True):
-        axes.text(stop, 0.4, name, ha="right", va="center", size=8, color=colours.faint)
+        write_inside(axes, stop, 0.4, name, ha="right", size=8, color=colours.faint)
     offsets = geometry.offsets()
     for line, rule in enumerate(listed.tolist(), start=1):
         tap = int(scene.taps[rule])
@@ -226,8 +226,8 @@ def _draw_table(axes: Any, scene: Scene, listed: NDArray[np.int64], colours: Col
                  int(scene.book.in_rows[rule]), int(scene.book.out_rows[rule]))  # fmt: skip
         strong = rule in mine
         for stop, text in zip(stops, texts, strict=True):
-            axes.text(
-                stop, line + 0.4, text, ha="right", va="center", size=8,
+            write_inside(
+                axes, stop, line + 0.4, text, ha="right", size=8,
                 color=colours.third if strong else colours.ink, weight="bold" if strong else "normal",
             )  # fmt: skip
 

@@ -24,8 +24,8 @@ def draw(layers: Sequence[Layer], look: Look, colours: Colours) -> Figure:
     columns = (
         ("active output sites", "first", [_number(layer.get("out_sites")) for layer in layers], compact),
         ("active share of the output grid", "first", [100 * _number(layer.get("out_density")) for layer in layers],
-         lambda share: f"{share:.2g} %"),
-        ("rules an output site", "second", [_rules(layer) for layer in layers], lambda mean: f"{mean:.1f}"),
+         _percent),
+        ("rules an output site", "second", [_rules(layer) for layer in layers], _decimal),
         ("multiply-adds (MACs)", "third", [_number(layer.get("macs")) for layer in layers], compact),
     )  # fmt: skip
     panels = figure.subplots(1, len(columns), sharey=True)
@@ -46,6 +46,14 @@ def _bars(axes: Any, values: Sequence[float], colour: str, labels: Sequence[str]
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2g} %"
+
+
+def _decimal(mean: float) -> str:
+    return f"{mean:.1f}"
 
 
 def _rules(layer: Layer) -> float:

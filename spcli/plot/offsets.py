@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spcli.plot.canvas import Colours, colour_bar, colour_map, compact, counted, headline, new_figure, readable_on
+from spcli.plot.canvas import (
+    Colours,
+    colour_bar,
+    colour_map,
+    compact,
+    counted,
+    headline,
+    new_figure,
+    readable_on,
+    write_inside,
+)
 from spcli.plot.look import Look
 
 if TYPE_CHECKING:
@@ -90,7 +100,7 @@ def _write(axes: Any, counts: Any, scale: Any, look: tuple[bool, Colours]) -> No
         beyond = number > scale.norm.vmax and submanifold
         colour = colours.blank if beyond else scale.to_rgba(number)
         size = 6.5 if wide else 8.5
-        axes.text(x, y, label, ha="center", va="center", fontsize=size, color=readable_on(colour))
+        write_inside(axes, x, y, label, fontsize=size, color=readable_on(colour))
 
 
 def _name_axes(axes: Any, geometry: ConvGeometry, index: int) -> None:
