@@ -26,7 +26,7 @@ const FORMATS = {
   whole: (value) => number(value),
   short: (value) => number(value, { notation: "compact", maximumSignificantDigits: 3 }),
   decimal: (value) => number(value, { maximumFractionDigits: 2 }),
-  percent: (value) => `${number(100 * value, { maximumSignificantDigits: 4 })} %`,
+  percent: (value) => (0.9999 < value && value < 1 ? "> 99.99 %" : `${number(100 * value, { maximumSignificantDigits: 4 })} %`),
   list: (values) => values.join(", "),
   sizes: (values) => values.join(" \u00d7 "),
 };
