@@ -23,8 +23,9 @@ from spcli.engines.cuda.launch import call, launch
 from spcli.engines.cuda.sites import CudaSites
 from spcli.program import NO_ACTIVATION, Activation
 
-# Elements of one program's block: 16 a thread, 8 where they are float64. An interpreter pays by operation instead.
-ELEMENTS, NORM_ELEMENTS, SCALED_ELEMENTS = 2048, 1024, 1 << 17
+# Elements of one program's block: 16 a thread, 8 where each has an address of its own or is a float64. An interpreter
+# pays by operation instead.
+ELEMENTS, FEWER_ELEMENTS, SCALED_ELEMENTS = 2048, 1024, 1 << 17
 MOST_COLUMNS = 64
 
 
@@ -36,10 +37,10 @@ class Norm:
     eps: float
 
 
-def tile(rows: int, channels: int) -> tuple[int, int]:
+def tile(rows: int, channels: int, elements: int = ELEMENTS) -> tuple[int, int]:
     """Rows and columns of one program's block; no result depends on them."""
     columns = min(next_power_of_2(channels), MOST_COLUMNS)
-    return _rows_at_once(rows, columns, ELEMENTS), columns
+    return _rows_at_once(rows, columns, elements), columns
 
 
 def _rows_at_once(rows: int, columns: int, elements: int) -> int:
@@ -88,7 +89,7 @@ def layer_norm(inputs: Tensor, norm: Norm, epilogue: Epilogue, dtype: str, out: 
     more, activation = epilogue.add, epilogue.activation
     # A row is one program's, whatever its length.
     columns = next_power_of_2(channels)
-    at_once = _rows_at_once(rows, columns, NORM_ELEMENTS)
+    at_once = _rows_at_once(rows, columns, FEWER_ELEMENTS)
     launch(
         kernels.layer_norm, (cdiv(rows, at_once),),
         inputs, inputs.stride(0), weight, bias, more, 0 if more is None else more.stride(0), out, out.stride(0),
@@ -129,7 +130,7 @@ def channel_reduction(inputs: Tensor, channels: int, dtype: str) -> Tensor:
     """`[N, C]` to `[N, channels]`, sums of C / channels neighbouring columns."""
     rows = len(inputs)
     out = empty((rows, channels), STORAGE[dtype])
-    block = tile(rows, channels)
+    block = tile(rows, channels, FEWER_ELEMENTS)
     launch(
         kernels.channel_reduction, (cdiv(rows, block[0]), cdiv(channels, block[1])),
         inputs, inputs.stride(0), out, out.stride(0), rows, channels, inputs.shape[1] // channels,
@@ -143,7 +144,7 @@ def height_compression(inputs: Tensor, sites: CudaSites, flat: CudaSites) -> Ten
     height, channels = sites.spatial_shape[0], inputs.shape[1]
     out = empty((flat.capacity, channels * height), inputs.dtype)
     call(out.zero_)
-    block = tile(sites.capacity, channels)
+    block = tile(sites.capacity, channels, FEWER_ELEMENTS)
     launch(
         kernels.height_compression, (cdiv(sites.capacity, block[0]), cdiv(channels, block[1])),
         inputs, inputs.stride(0), sites.indices, rulebook.flat_rows(sites, flat), sites.total, out, flat.capacity,
@@ -157,7 +158,7 @@ def to_dense(inputs: Tensor, sites: CudaSites) -> Tensor:
     channels = inputs.shape[1]
     out = empty((sites.batch_size, channels, *sites.spatial_shape), torch.float32)
     call(out.zero_)
-    block = tile(sites.capacity, channels)
+    block = tile(sites.capacity, channels, FEWER_ELEMENTS)
     launch(
         kernels.to_dense, (cdiv(sites.capacity, block[0]), cdiv(channels, block[1])),
         inputs, inputs.stride(0), sites.indices, sites.shape, sites.total, out, channels,
