@@ -14,7 +14,7 @@ COMMANDS = {
     "run": ("spcli.cli.run", "Run a sparse-convolution network over scans."),
     "inspect-rulebook": ("spcli.cli.inspect_rulebook", "List, check and explain the rules of convolutions."),
     "stats": ("spcli.cli.stats", "Show sparsity and cost, layer by layer."),
-    "report": ("spcli.cli.report", "Write an HTML report: sites in 3-D, rules, tables."),
+    "report": ("spcli.cli.report", "Write an HTML report: layers, sites in 3-D, rules."),
     "export": ("spcli.cli.export", "Write active sites as a coloured point cloud."),
     "info": ("spcli.cli.info", "Tell what a file holds."),
     "config": ("spcli.cli.config", "Start, show and check configurations."),

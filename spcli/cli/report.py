@@ -38,7 +38,7 @@ spcli report out/scan.rulebooks.npz -o report.html --layer conv2_down --layer co
 @set_option
 @device_options("cpu")
 def command(source: str, output: str, **options: Any) -> None:
-    """Write an HTML report: the network, its active sites in 3-D with their rules, and tables.
+    """Write an HTML report: layers, sites in 3-D, rules.
 
     SCAN is a scan or tensor that goes through --config (no weights are needed); DIR is a folder that spcli run wrote,
     or one of its .rulebooks.npz where it has several. The report is one file that needs no network; open it in a
