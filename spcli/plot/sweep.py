@@ -43,7 +43,7 @@ def draw(rows: Sequence[Row], look: Look, colours: Colours) -> Figure:
 
 
 def _curve(axes: Any, points: Sequence[tuple[float, float]], style: tuple[str, str], colours: Colours) -> None:
-    from matplotlib.ticker import FuncFormatter, NullLocator
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.plot(*zip(*points, strict=True), color=style[0], marker=style[1], linewidth=1.6, markersize=5)
     axes.set_xscale("log")
@@ -52,6 +52,7 @@ def _curve(axes: Any, points: Sequence[tuple[float, float]], style: tuple[str, s
     axes.margins(x=0.14, y=0.16)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5), numticks=9))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value).replace(".0", "")))
     for size, value in points:
         axes.annotate(
