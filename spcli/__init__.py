@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from spcli.engines import load_engine as load_engine
     from spcli.engines.base import Want as Want
     from spcli.errors import SpcliError as SpcliError
+    from spcli.export import site_cloud as site_cloud
+    from spcli.export import write_cloud as write_cloud
     from spcli.geometry import ConvGeometry as ConvGeometry
     from spcli.grid import FeatureColumn as FeatureColumn
     from spcli.grid import VoxelGrid as VoxelGrid
@@ -47,6 +49,10 @@ if TYPE_CHECKING:
     from spcli.pipeline.runs import RunResult as RunResult
     from spcli.pipeline.whatif import predict as predict
     from spcli.pipeline.whatif import sweep as sweep
+    from spcli.plot import plot_layers as plot_layers
+    from spcli.plot import plot_rulebook as plot_rulebook
+    from spcli.plot import plot_sites as plot_sites
+    from spcli.plot import plot_sweep as plot_sweep
     from spcli.points import PointCloud as PointCloud
     from spcli.readers import find_scans as find_scans
     from spcli.readers import read as read
@@ -92,17 +98,23 @@ _HOMES = {
     "load_rulebooks": "inspect",
     "load_weights": "weights",
     "predict": "pipeline.whatif",
+    "plot_layers": "plot",
+    "plot_rulebook": "plot",
+    "plot_sites": "plot",
+    "plot_sweep": "plot",
     "preset_names": "config",
     "read": "readers",
     "read_run": "report",
     "report_subject": "report",
     "run": "pipeline",
     "save_weights": "weights",
+    "site_cloud": "export",
     "street_scan": "sample",
     "summarize": "stats",
     "sweep": "pipeline.whatif",
     "verify_rulebook": "inspect.verify",
     "voxelize": "pipeline",
+    "write_cloud": "export",
     "write_features": "writers",
     "write_report": "report",
     "write_rulebooks": "writers",

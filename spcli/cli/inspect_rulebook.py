@@ -48,7 +48,7 @@ MODES = ("summary", "hash_tables", "verify", "explain", "plot")
 @click.option("--weights", metavar="FILE", help="Of --explain: .npz or .safetensors; drawn from --seed without.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of --explain: 0 by default.")
 @click.option("-o", "--output", metavar="FILE", help="Write rules there: .csv, .json, .ndjson or .parquet.")
-@plot_options("kernel", "offsets", "neighbours", "histogram")
+@plot_options("kernel", "offsets", "neighbours", "neighbours-mean", "histogram")
 @columns_option
 @set_option
 @device_options("cpu")

@@ -42,15 +42,16 @@ __all__ = [
 PICTURES = {
     "kernel": ("spcli.plot.kernel", "the kernel over the grid, and which inputs feed which outputs"),
     "offsets": ("spcli.plot.offsets", "rules of every kernel offset, slice by slice"),
-    "neighbours": ("spcli.plot.neighbours", "rules of every output site, from above"),
+    "neighbours": ("spcli.plot.neighbours", "rules of every output site from above, the largest over z"),
+    "neighbours-mean": ("spcli.plot.neighbours:draw_mean", "the same, the mean over z"),
     "histogram": ("spcli.plot.histogram", "how many output sites have how many rules"),
     "sites": ("spcli.plot.birdseye", "active sites from above, layer by layer"),
     "layers": ("spcli.plot.layers", "sites, density, rules an output and multiply-adds of every layer"),
     "sweep": ("spcli.plot.sweep", "sites, multiply-adds and memory against voxel size"),
 }
-"""Name to module and what is seen."""
+"""Name to module (and function, where it is not `draw`) and what is seen."""
 
-RULEBOOK_PICTURES = ("kernel", "offsets", "neighbours", "histogram")
+RULEBOOK_PICTURES = ("kernel", "offsets", "neighbours", "neighbours-mean", "histogram")
 LAYER_PICTURES = ("sites", "layers")
 
 SMALL_GRID, FEW_RULES = 12, 40
@@ -67,8 +68,7 @@ def plot_rulebook(
         picture: one of `RULEBOOK_PICTURES`; None draws the kernel over a grid that is small enough to be read, and
             the offsets of any other.
         look: theme and name of the scan.
-        focus: for `kernel`: `out`, the output site to explain (a row, `[batch,]z,y,x` or metres), or `z`, the slice;
-            for `neighbours`: `reduce`, "max" or "mean" over z.
+        focus: for `kernel`: `out`, the output site to explain (a row, `[batch,]z,y,x` or metres), or `z`, the slice.
 
     Raises:
         UsageError: the suffix or picture is unknown, the site is not active, or the place cannot be written to.
@@ -110,8 +110,9 @@ def _plot(path: str, name: str, subject: Any, look: Look | None, **focus: Any) -
     check_target(path)
     look = look or Look()
     with styled(look.theme) as colours:
-        figure = import_module(PICTURES[name][0]).draw(subject, look, colours, **focus)
-        write_figure(path, figure)
+        module, _, function = PICTURES[name][0].partition(":")
+        draw = getattr(import_module(module), function or "draw")
+        write_figure(path, draw(subject, look, colours, **focus))
 
 
 def _fitting(keyed: KeyedRulebook) -> str:

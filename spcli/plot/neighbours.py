@@ -20,8 +20,17 @@ PIXELS = 600
 LONGEST, SHORTEST, CELL = 6.2, 2.2, 0.5  # inches: of a side, and of a cell at most
 
 
-def draw(keyed: KeyedRulebook, look: Look, colours: Colours, reduce: Literal["max", "mean"] = "max") -> Figure:
-    """A heat map of rules an output site, the largest or the mean of each column of sites."""
+def draw(keyed: KeyedRulebook, look: Look, colours: Colours) -> Figure:
+    """A heat map of rules an output site, the largest of each column of sites."""
+    return _draw(keyed, look, colours, "max")
+
+
+def draw_mean(keyed: KeyedRulebook, look: Look, colours: Colours) -> Figure:
+    """A heat map of rules an output site, the mean of each column of sites."""
+    return _draw(keyed, look, colours, "mean")
+
+
+def _draw(keyed: KeyedRulebook, look: Look, colours: Colours, reduce: Literal["max", "mean"]) -> Figure:
     from matplotlib.colors import Normalize
     from matplotlib.ticker import MaxNLocator
 

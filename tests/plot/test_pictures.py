@@ -152,7 +152,7 @@ def test_neighbours_are_in_metres_where_the_place_is_known(tmp_path):
     place = Place((0.5, 0.5, 1.0), (10.0, 20.0, 0.0), (1.0, 1.0), (2.0, 2.0))
     plot_rulebook(str(tmp_path / "a.svg"), built(TWO, (5, 5), VALID, place=place), "neighbours")
     assert "x (m)" in words(tmp_path / "a.svg")
-    plot_rulebook(str(tmp_path / "a.svg"), RULEBOOKS["one site"], "neighbours", reduce="mean")
+    plot_rulebook(str(tmp_path / "a.svg"), RULEBOOKS["one site"], "neighbours-mean")
     assert "x (cells)" in words(tmp_path / "a.svg") and "The mean over z" in words(tmp_path / "a.svg")
 
 
