@@ -310,6 +310,74 @@ def test_frames_in_flight_come_back_in_any_order(cuda: Any, monkeypatch: Any) ->
         assert_same_frame(rehearse.runner.result(ticket), rehearse.step_by_step(scan))
 
 
+class FakeQueues:
+    """In place of torch's streams where there are none: which is current, and in which a graph was captured."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        import torch
+
+        from spcli.engines.cuda import capture
+
+        self.current: list[object] = ["the caller's"]
+        self.captured: list[object] = []
+        queues = self
+
+        class Queue:
+            def __init__(self, *place: object) -> None: ...
+
+            def synchronize(self) -> None: ...
+
+        class Selected:
+            """As torch's: leaving sets what was current when it was last entered."""
+
+            def __init__(self, queue: object) -> None:
+                self.queue = queue
+
+            def __enter__(self) -> None:
+                self.before = queues.current[-1]
+                queues.current.append(self.queue)
+
+            def __exit__(self, *error: object) -> None:
+                queues.current.append(self.before)
+
+        def graph(recording: object, stream: object, capture_error_mode: str) -> Selected:
+            self.captured.append(stream)
+            return Selected(stream)
+
+        capture._for_captures.cache_clear()
+        monkeypatch.setattr(capture, "INTERPRETED", False)
+        for name, fake in (("Stream", Queue), ("stream", Selected), ("graph", graph), ("CUDAGraph", object)):
+            monkeypatch.setattr(torch.cuda, name, fake)
+
+
+@pytest.fixture
+def queues(cuda: Any, monkeypatch: Any) -> Any:
+    from spcli.engines.cuda import capture
+
+    yield FakeQueues(monkeypatch)
+    capture._for_captures.cache_clear()
+
+
+def test_a_capture_leaves_the_callers_stream_current(queues: Any) -> None:
+    from spcli.engines.cuda.capture import Stream
+
+    stream = Stream()
+    with stream:
+        stream.capture(lambda: None)
+        assert queues.current[-1] is stream._stream
+    assert queues.current[-1] == "the caller's"
+
+
+def test_captures_have_a_stream_on_which_no_results_are_copied(queues: Any) -> None:
+    from spcli.engines.cuda.capture import Stream
+
+    streams = [Stream(), Stream()]
+    for stream in streams:
+        stream.capture(lambda: None)
+    assert queues.captured[0] is queues.captured[1]
+    assert all(stream._stream not in queues.captured for stream in streams)
+
+
 def test_phases_are_timed(cuda: Any) -> None:
     builder = small_net()
     runner = cuda.compile(builder.program(), builder.parameters, everything(builder))

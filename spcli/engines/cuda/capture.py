@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from time import perf_counter
 from typing import Protocol, TypeVar
 
 import torch
 
-from spcli.engines.cuda.launch import INTERPRETED, call, recorded
+from spcli.engines.cuda.launch import INTERPRETED, call, device, recorded
 
 Made = TypeVar("Made")
 
@@ -53,16 +54,16 @@ class Stream:
 
     def __init__(self) -> None:
         self._stream = None if INTERPRETED else torch.cuda.Stream()
+        self._entered: list[AbstractContextManager[object]] = []
 
     def __enter__(self) -> Stream:
-        self._entered: AbstractContextManager[object] = (
-            nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
-        )
-        self._entered.__enter__()
+        entered = nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+        entered.__enter__()
+        self._entered.append(entered)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._entered.__exit__(None, None, None)
+        self._entered.pop().__exit__(None, None, None)
 
     def wait(self) -> None:
         """Waits until everything in the queue is done."""
@@ -82,9 +83,17 @@ class Stream:
             work()
             self.wait()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=_for_captures(device()), capture_error_mode="thread_local"):
             made = work()
         return graph, made
+
+
+@cache
+def _for_captures(device: torch.device) -> torch.cuda.Stream:
+    """A queue that only captures use. Results of frames before are given back at any time, by other threads too, and
+    torch then marks an event in the queue that copied them: in one that is captured that event could not be asked.
+    """
+    return torch.cuda.Stream(device)
 
 
 def host_buffer(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
