@@ -45,7 +45,9 @@ STDOUT = "-"
 @set_option
 @device_options("cpu")
 def command(source: str, output: str, color: str, **options: Any) -> None:
-    """Write active sites as a coloured point cloud (.ply) for CloudCompare, MeshLab or open3d.
+    """Write active sites as a coloured point cloud.
+
+    The file is a .ply, which CloudCompare, MeshLab and open3d read.
 
     A site is the centre of its cell, in metres where the voxel size is known. The file also holds the number behind
     the colour and `row`, the site's row in the tensor. density is the active share of the 3x3x3 cells around a site;
