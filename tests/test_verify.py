@@ -272,3 +272,10 @@ def test_a_site_table_gives_every_site_its_row_and_no_other(tensor, shift):
     others = far + 1
     known = {tuple(site): row for row, site in enumerate(far.tolist())}
     assert table.rows(others).tolist() == [known.get(tuple(site), -1) for site in others.tolist()]
+
+
+@pytest.mark.parametrize("name", ["stride", "dilation"])
+def test_a_size_below_one_fails_the_shapes(tensor, name):
+    book = built(tensor, DOWN).rulebook
+    found = failing(KeyedRulebook("k", (), replace(book, geometry=replace(DOWN, **{name: (0, 2, 2)}))))
+    assert found == {"shapes": f"the {name} is [0, 2, 2] where every axis needs 1 or more"}

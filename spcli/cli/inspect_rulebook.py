@@ -9,7 +9,7 @@ import click
 
 from spcli.cli.console import console
 from spcli.cli.options import Numbers, columns_option, device_options, format_option, set_option, subcommand
-from spcli.cli.plotting import plot_options
+from spcli.cli.plotting import check_plot, plot_options
 from spcli.cli.site_option import SITE, SiteType
 from spcli.errors import UsageError
 
@@ -28,6 +28,8 @@ spcli inspect-rulebook out/scan.rulebooks.npz --key subm1 --hash-tables | head
 """
 FILES = ("csv", "json", "ndjson", "jsonl", "parquet")
 MODES = ("summary", "hash_tables", "verify", "explain", "plot")
+FILTERS = {"tap": "tap", "offset": "offset", "in": "inputs", "out": "outputs", "limit": "limit"}
+"""What chooses rules: the option, and the name of its value."""
 
 
 @subcommand("inspect-rulebook", EXAMPLES)
@@ -44,7 +46,7 @@ MODES = ("summary", "hash_tables", "verify", "explain", "plot")
 @click.option("--hash-tables", is_flag=True, help="Print site -> row of both ends, and the rules as papers draw them.")
 @click.option("--verify", is_flag=True, help="Check every invariant; exit 7 where one is broken.")
 @click.option("--explain", type=SiteType(), help="Write out the sum that makes this output site.")
-@click.option("--layer", metavar="NAME", help="Of --explain: the layer; the last one with rules by default.")
+@click.option("--layer", metavar="NAME", help="Of --explain: the layer; of a scan the last one with rules by default.")
 @click.option("--weights", metavar="FILE", help="Of --explain: .npz or .safetensors; drawn from --seed without.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of --explain: 0 by default.")
 @click.option("-o", "--output", metavar="FILE", help="Write rules there: .csv, .json, .ndjson or .parquet.")
@@ -75,6 +77,9 @@ def _check(options: Mapping[str, Any]) -> None:
     given = [f"--{mode.replace('_', '-')}" for mode in MODES if options[mode] not in (None, False)]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are {'both' if len(given) == 2 else 'all'} given; give one of them")
+    check_plot(options)
+    if given and given != ["--hash-tables"]:
+        _refuse_filters(given[0], options)
     for name in ("layer", "weights", "seed"):
         if options[name] is not None and options["explain"] is None:
             raise UsageError(f"--{name} belongs to --explain; give that too, or leave it out")
@@ -84,6 +89,13 @@ def _check(options: Mapping[str, Any]) -> None:
         raise UsageError(f"{given[0]}: Parquet is for rules; leave --format parquet out")
     if options["output"] and given not in ([], ["--hash-tables"]):
         raise UsageError(f"{given[0]} prints; -o is for rules and hash tables")
+
+
+def _refuse_filters(mode: str, options: Mapping[str, Any]) -> None:
+    """Refuse filters of rules beside what is about a whole rulebook; a picture may show one output."""
+    for name, value in FILTERS.items():
+        if options[value] is not None and not (mode == "--plot" and name == "out"):
+            raise UsageError(f"--{name} chooses rules, and {mode} does not list them; leave one of them out")
 
 
 def _answer(source: str, options: dict[str, Any]) -> int:

@@ -24,7 +24,7 @@ def plot_options(*pictures: str) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         for option in (
-            click.option("--theme", type=click.Choice(["light", "dark"]), default="light", help="Of the picture."),
+            click.option("--theme", type=click.Choice(["light", "dark"]), help="Of the picture; light by default."),
             click.option("--picture", type=click.Choice(pictures), help="What to draw; what fits by default."),
             click.option(
                 "--plot", metavar="FILE", callback=_checked, help="Draw into this .png, .svg or .pdf (extra [plot])."
@@ -43,6 +43,17 @@ def _checked(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 
         check_target(value)
     return value
+
+
+def check_plot(options: Mapping[str, Any]) -> None:
+    """Refuse `--picture` and `--theme` where nothing is drawn.
+
+    Raises:
+        UsageError: one of them is given without `--plot`.
+    """
+    for name in ("picture", "theme"):
+        if options[name] is not None and options["plot"] is None:
+            raise UsageError(f"--{name} belongs to --plot; give --plot FILE too, or leave it out")
 
 
 def draw_rulebook(rulebooks: Sequence[KeyedRulebook], options: Mapping[str, Any], source: str) -> None:
@@ -98,7 +109,7 @@ def _look(options: Mapping[str, Any], source: str) -> Look:
 
     from spcli.plot import Look
 
-    return Look(options["theme"], os.path.basename(source.rstrip("/")) or source)
+    return Look(options["theme"] or "light", os.path.basename(source.rstrip("/")) or source)
 
 
 def _print_record(path: str, picture: str, source: str, key: str) -> None:

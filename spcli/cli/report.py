@@ -10,7 +10,7 @@ import click
 
 from spcli.cli.console import console
 from spcli.cli.options import columns_option, device_options, set_option, subcommand
-from spcli.errors import UsageError
+from spcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from spcli.config import Config
@@ -77,6 +77,8 @@ def _subject(source: str, options: dict[str, Any]) -> Subject:
     if os.path.isdir(source) or source.endswith(SUFFIX):
         return read_run(source, config)
     if config is None:
+        if source != "-" and not os.path.exists(source):
+            raise InputError(f"{source}: no such file or folder; check the path")
         raise UsageError(f"{source}: is no folder of spcli run; give --config FILE to run a scan")
     return _ran(source, config, options)
 

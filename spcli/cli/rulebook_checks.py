@@ -40,7 +40,8 @@ def verify_source(source: str, options: Mapping[str, Any], form: str) -> int:
     print_rows(records, form, _verify_table(records))
     if failed:
         first = failed[0]
-        more = f"; {len(failed) - 1} more checks fail" if len(failed) > 1 else ""
+        others = len(failed) - 1
+        more = f"; {others} more check{' fails' if others == 1 else 's fail'}" if others else ""
         raise CheckFailed(f"{source}: {first.key}: {first.name}: {first.found}{more}; write the dump again")
     return 0
 

@@ -16,7 +16,7 @@ from spcli.cli.options import (
     set_option,
     subcommand,
 )
-from spcli.cli.plotting import plot_options
+from spcli.cli.plotting import check_plot, plot_options
 from spcli.cli.render import CsvWriter, default_format, flat, json_line, json_text, write_bytes, write_line
 from spcli.cli.stats_view import DAMAGED, checked_text, layer_rows, stats_text, sweep_rows, sweep_text
 from spcli.errors import InputError, UsageError
@@ -66,6 +66,9 @@ def command(path: str, **options: Any) -> int:
     """
     options["sizes"] = [*(options["sweep"] or ()), *(size for sizes in options["sizes"] for size in sizes)]
     form = default_format(options["form"])
+    check_plot(options)
+    if options["picture"] == "sweep" and not options["sizes"]:
+        raise UsageError("--picture sweep draws voxel sizes; give them with --sweep")
     if options["config"] is None and options["preset"] is None:
         if options["predict"] or options["sizes"]:
             raise UsageError(f"{path}: --predict and --sweep need the network; give --config FILE")

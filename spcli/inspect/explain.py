@@ -221,7 +221,8 @@ def _pooled(
         told.append(_told(term, features, features))
     rows = np.array([term.contribution for term in told])
     value = rows.max(axis=0) if op.reduce == "max" else rows.mean(axis=0)
-    return tuple(told), (Step(op.reduce, f"{len(terms)} active sites of the window", value),)
+    sites = "site" if len(terms) == 1 else "sites"
+    return tuple(told), (Step(op.reduce, f"{len(terms)} active {sites} of the window", value),)
 
 
 def _weighted_steps(recipe: Recipe, value: Values, parameters: Mapping[str, NDArray[np.float32]]) -> list[Step]:

@@ -51,10 +51,16 @@ def site_at(metres: Metres, place: Place, stride: tuple[float, ...]) -> Site:
     """The site whose cell holds a place: the voxel, by the voxelizer's float32 division, over the stride.
 
     Site o of a layer with stride s stands for the voxels s * o to s * o + s - 1.
+
+    Raises:
+        UsageError: a coordinate divided by the voxel size is no finite float32.
     """
-    xyz = np.array([metres.x, metres.y, metres.z], np.float32)
-    origin, size = np.array(place.origin, np.float32), np.array(place.voxel_size, np.float32)
-    voxels = np.floor((xyz - origin) / size).astype(np.float64)
+    with np.errstate(over="ignore"):
+        xyz = np.array([metres.x, metres.y, metres.z], np.float64).astype(np.float32)
+        origin, size = np.array(place.origin, np.float32), np.array(place.voxel_size, np.float32)
+        voxels = np.floor((xyz - origin) / size).astype(np.float64)
+    if not np.isfinite(voxels).all():
+        raise UsageError(f"{metres}: lies too far away to be in any voxel; give metres in the frame of the scan")
     zyx = voxels[::-1][-len(stride) :]
     return tuple(int(cell) for cell in np.floor(zyx / np.array(stride, np.float64)))
 
@@ -98,7 +104,7 @@ def only_row(where: Where, place: Place | None, indices: NDArray[np.int32], name
     site = resolve(where, place, "out", "--explain")
     rows = rows_of(site, indices, "--explain")
     if not len(rows):
-        raise UsageError(f"--explain {text_of(where)}: {absent(where, site, indices, f'output of {name}')}")
+        raise UsageError(f"--explain: {absent(where, site, indices, f'output of {name}')}")
     if len(rows) > 1:
         raise UsageError(
             f"--explain {text_of(where)}: is active in {len(rows)} scans of the batch; put the batch first"
@@ -108,11 +114,11 @@ def only_row(where: Where, place: Place | None, indices: NDArray[np.int32], name
 
 def absent(where: Where, site: Site, indices: NDArray[np.int32], what: str) -> str:
     """That a site has no row, and the active one nearest to it by Euclidean distance in cells."""
-    if len(site) == 1:
-        return f"{what} has rows 0 to {len(indices) - 1}, and none of number {site[0]}"
-    place = f"is the site {text_of(site)}, which" if isinstance(where, Metres) else f"{text_of(site)}"
+    place = f"{where} is the site {text_of(site)}, which" if isinstance(where, Metres) else text_of(site)
     if not len(indices):
-        return f"{place} is not active: {what} has no site"
+        return f"{place} is no active {what}; there is none"
+    if len(site) == 1:
+        return f"{place} names no {what}; there are rows 0 to {len(indices) - 1}"
     differences = indices[:, -len(site) :].astype(np.float64) - np.array(site, np.float64)
     row = int(np.argmin((differences**2).sum(axis=1)))
     near = text_of(tuple(indices[row, -len(site) :].tolist()))

@@ -127,6 +127,10 @@ def _first_rule(book: Rulebook, wrong: NDArray[np.bool_], why: str) -> str:
 
 
 def _shapes(book: Rulebook) -> str:
+    geometry = book.geometry
+    for name, sizes in (("stride", geometry.stride), ("dilation", geometry.dilation)):
+        if min(sizes) < 1:
+            return f"the {name} is {list(sizes)} where every axis needs 1 or more"
     expected = book.geometry.out_spatial_shape(book.in_spatial_shape)
     if expected == book.out_spatial_shape:
         return ""

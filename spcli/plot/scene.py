@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spcli.errors import UsageError
 from spcli.inspect import KeyedRulebook, Where
-from spcli.inspect.sites import absent, resolve, rows_of, text_of
+from spcli.inspect.sites import absent, resolve, rows_of
 from spcli.rulebook import Rulebook
 
 WHOLE_PLANE, WHOLE_SLICE = 10, 6
@@ -99,7 +99,7 @@ def _chosen(keyed: KeyedRulebook, centre: End, out: Where | None, z: int | None)
         rows = rows_of(site, book.out_indices, "--out")
         if not len(rows):
             reason = absent(out, site, book.out_indices, f"output of {keyed.key}")
-            raise UsageError(f"--out {text_of(out)}: {reason}")
+            raise UsageError(f"--out: {reason}")
         mine = rows[:1] if centre.name == "output" else book.in_rows[book.out_rows == rows[0]]
         allowed = np.isin(np.arange(len(centre.indices)), mine)
     elif z is not None and book.geometry.ndim == 3:

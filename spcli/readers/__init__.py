@@ -84,7 +84,7 @@ def _file_bytes(path: str) -> bytearray:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: is a directory; name a scan, or the directory on the command line") from None
+        raise InputError(f"{path}: is a directory; name a file in it") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason}); check the path") from None

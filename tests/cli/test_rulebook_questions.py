@@ -57,9 +57,31 @@ def test_metres_go_through_the_grid_of_a_voxelized_tensor(spcli, dump, scan, con
 def test_a_place_without_a_site_names_the_nearest_one(spcli, dump):
     outcome = spcli("inspect-rulebook", dump, "--key", "subm1", "--in", "@-4.5,-100,0.2")
     assert (outcome.code, outcome.out) == (0, b"")
-    assert "@-4.5,-100,0.2 is the site 6,-160,-9, which is no active input site of subm1; the nearest one is" in (
-        outcome.err.replace("nothing matches: ", "@-4.5,-100,0.2 ")
-    )
+    words = "@-4.5,-100,0.2 is the site 6,-160,-9, which is no active input site of subm1; the nearest one is"
+    assert f"nothing matches: {words}" in outcome.err
+
+
+def test_a_place_beyond_float32_is_refused(spcli, dump):
+    for place in ("@1e99,0,0", "@0,-3e38,0"):
+        outcome = spcli("inspect-rulebook", dump, "--key", "subm1", "--in", place)
+        assert (outcome.code, outcome.out) == (2, b"")
+        assert "lies too far away to be in any voxel" in outcome.err
+
+
+def test_filters_are_refused_where_no_rules_are_listed(spcli, dump, tmp_path):
+    for mode in (("--summary",), ("--verify",), ("--plot", tmp_path / "a.png"), ("--explain", "0")):
+        for option, value in (("--tap", "1"), ("--offset", "0,0,0"), ("--in", "0"), ("--limit", "1")):
+            outcome = spcli("inspect-rulebook", dump, "--key", "subm1", *mode, option, value)
+            assert (outcome.code, outcome.out) == (2, b"")
+            assert f"{option} chooses rules, and {mode[0]} does not list them" in outcome.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_picture_is_asked_for_with_plot(spcli, dump):
+    for option, value in (("--picture", "kernel"), ("--theme", "dark")):
+        outcome = spcli("inspect-rulebook", dump, option, value)
+        assert (outcome.code, outcome.out) == (2, b"")
+        assert f"{option} belongs to --plot" in outcome.err
 
 
 def test_negative_numbers_are_values_and_no_options(spcli, dump):
@@ -169,7 +191,7 @@ def test_what_cannot_be_explained_says_what_can(spcli, small, dump, scan, config
     for arguments, words in (
         ((*small, "--layer", "both", "--explain", "0"), "has no rules; there are one, pool, mean, two, three"),
         ((*small, "--layer", "four", "--explain", "0"), "does not exist"),
-        ((*small, "--layer", "two", "--explain", "99"), "none of number 99"),
+        ((*small, "--layer", "two", "--explain", "99"), "99 names no output of two; there are rows 0 to"),
         ((*small, "--layer", "two", "--explain", "9,9"), "is no active output of two; the nearest one is"),
         ((*small, "--layer", "two", "--explain", "@1,2,3"), "does not say where its sites lie"),
         ((dump, "--explain", "0"), "say which layer with --layer; there are enter, down, up"),

@@ -168,8 +168,9 @@ def test_layers_and_sizes_choose_what_the_page_holds(street: RunResult) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nosuch.bin", "-o", "a.html"], "is no folder of spcli run; give --config FILE"),
+        ([str(QUICKSTART), "-o", "a.html"], "is no folder of spcli run; give --config FILE"),
         ([str(QUICKSTART), "--config", "quickstart", "-o", "."], "is a folder; name a file in it"),
+        (["nosuch.bin", "-o", "a.html"], "nosuch.bin: no such file or folder"),
         (["nosuch.rulebooks.npz", "-o", "a.html"], "nosuch.rulebooks.npz: cannot be read"),
     ],
 )
