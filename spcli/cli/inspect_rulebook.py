@@ -79,7 +79,7 @@ def _check(options: Mapping[str, Any]) -> None:
         raise UsageError(f"{' and '.join(given)} are {'both' if len(given) == 2 else 'all'} given; give one of them")
     check_plot(options)
     if given and given != ["--hash-tables"]:
-        _refuse_filters(given[0], options)
+        _refuse_filters(given[0], options, "out" if options["plot"] else "")
     for name in ("layer", "weights", "seed"):
         if options[name] is not None and options["explain"] is None:
             raise UsageError(f"--{name} belongs to --explain; give that too, or leave it out")
@@ -91,10 +91,10 @@ def _check(options: Mapping[str, Any]) -> None:
         raise UsageError(f"{given[0]} prints; -o is for rules and hash tables")
 
 
-def _refuse_filters(mode: str, options: Mapping[str, Any]) -> None:
-    """Refuse filters of rules beside what is about a whole rulebook; a picture may show one output."""
+def _refuse_filters(mode: str, options: Mapping[str, Any], allowed: str) -> None:
+    """Refuse filters of rules, but for `allowed`, beside what is about a whole rulebook."""
     for name, value in FILTERS.items():
-        if options[value] is not None and not (mode == "--plot" and name == "out"):
+        if options[value] is not None and name != allowed:
             raise UsageError(f"--{name} chooses rules, and {mode} does not list them; leave one of them out")
 
 
@@ -133,6 +133,7 @@ def _diff(a: str, b: str, options: dict[str, Any]) -> int:
         raise UsageError("standard input (-) is named twice and can be read once")
     if any(options[mode] not in (None, False) for mode in MODES) or options["output"]:
         raise UsageError("diff prints what differs; leave --summary, --verify and the like, and -o, out")
+    _refuse_filters("diff", options, "limit")
     from spcli.cli.render import default_format
     from spcli.cli.rulebook_checks import diff_sources
 

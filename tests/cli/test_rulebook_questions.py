@@ -75,6 +75,9 @@ def test_filters_are_refused_where_no_rules_are_listed(spcli, dump, tmp_path):
             assert (outcome.code, outcome.out) == (2, b"")
             assert f"{option} chooses rules, and {mode[0]} does not list them" in outcome.err
     assert not any(tmp_path.iterdir())
+    outcome = spcli("inspect-rulebook", "diff", dump, dump, "--tap", "1")
+    assert (outcome.code, outcome.out) == (2, b"")
+    assert "--tap chooses rules, and diff does not list them" in outcome.err
 
 
 def test_a_picture_is_asked_for_with_plot(spcli, dump):
