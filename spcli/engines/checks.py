@@ -46,6 +46,19 @@ def wrong_row(indices: NDArray[np.int32], row: int, spatial_shape: tuple[int, ..
     return InputError(f"row {row} at {site} comes after {before}; sort the rows by (batch, z, y, x)")
 
 
+def check_indices(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> NDArray[np.int32]:
+    """Canonical indices as a C-contiguous int32 `[N, 1 + D]`.
+
+    Raises:
+        InputError: they are of another shape, or a row lies outside the shape or batch or does not rise.
+    """
+    indices = indices_of(indices, spatial_shape)
+    row = first_wrong_row(indices, spatial_shape, batch_size)
+    if row is not None:
+        raise wrong_row(indices, row, spatial_shape, batch_size)
+    return indices
+
+
 def out_shape_of(spatial_shape: tuple[int, ...], geometry: ConvGeometry) -> tuple[int, ...]:
     """Shape of the outputs of a convolution or pooling.
 

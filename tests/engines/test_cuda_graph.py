@@ -14,7 +14,7 @@ from contract import scene
 from programs import ProgramBuilder
 from spcli.engines import load_engine
 from spcli.engines.base import Frame, Points, Want
-from spcli.errors import ConfigError, DeviceError
+from spcli.errors import ConfigError, DeviceError, InputError
 from spcli.geometry import regular_geometry, submanifold_geometry
 from spcli.grid import VoxelSpec
 from spcli.program import Program
@@ -308,6 +308,59 @@ def test_frames_in_flight_come_back_in_any_order(cuda: Any, monkeypatch: Any) ->
     assert len(tickets) > rehearse.runner.depth
     for scan, ticket in reversed(list(zip(scans, tickets, strict=True))):
         assert_same_frame(rehearse.runner.result(ticket), rehearse.step_by_step(scan))
+
+
+def test_what_goes_wrong_with_a_frame_is_told_to_the_one_who_asks_for_it(cuda: Any, monkeypatch: Any) -> None:
+    """Also where it had to end before another could begin; and the scans after it go through."""
+    from spcli.engines.cuda import lane
+
+    builder = small_net()
+    rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
+    scan = tensor(30, 40)
+    rehearse(scan)
+    wait, failing = lane.Lane.wait, [True]
+
+    def sometimes(self: Any) -> Any:
+        if failing:
+            failing.pop()
+            raise DeviceError("the card fell out")
+        return wait(self)
+
+    monkeypatch.setattr(lane.Lane, "wait", sometimes)
+    tickets = [rehearse.runner.submit(scan) for _ in range(rehearse.runner.depth + 1)]
+    with pytest.raises(DeviceError, match="fell out"):
+        rehearse.runner.result(tickets[0])
+    for ticket in tickets[1:]:
+        assert_same_frame(rehearse.runner.result(ticket), rehearse.step_by_step(scan))
+
+
+def test_a_scan_for_which_there_is_no_memory_leaves_no_trace(cuda: Any, monkeypatch: Any) -> None:
+    from spcli.engines.cuda import graph
+
+    builder = small_net()
+    rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
+    rehearse(tensor(30, 40))
+    make = graph.Lane
+
+    def refusing(*arguments: Any) -> Any:
+        if arguments[3] > 200:
+            raise DeviceError("too little memory")
+        return make(*arguments)
+
+    monkeypatch.setattr(graph, "Lane", refusing)
+    with pytest.raises(DeviceError):
+        rehearse.runner.submit(tensor(31, 400))
+    rehearse(tensor(30, 40))
+
+
+def test_a_tensor_that_is_not_canonical_is_refused_also_in_a_later_frame(cuda: Any) -> None:
+    builder = small_net()
+    runner = cuda.compile(builder.program(), builder.parameters, everything(builder))
+    scan = tensor(30, 40)
+    for _ in range(2):
+        runner.result(runner.submit(scan))
+    with pytest.raises(InputError, match="row 0 is at"):
+        runner.submit(SparseTensor(scan.features, scan.indices + np.int32(99), scan.spatial_shape))
 
 
 class FakeQueues:

@@ -129,11 +129,12 @@ def test_a_file_of_no_bytes_is_an_empty_scan_whatever_its_name(tmp_path: Path, s
 @pytest.mark.parametrize(
     ("data", "remedy"),
     [
-        (gzip.compress(POINT.tobytes()), "gunzip"),
+        (gzip.compress(POINT.tobytes(), mtime=0), "gunzip"),
         (b"LASF" + bytes(400), "LAS file"),
         (b"\x89HDF\r\n\x1a\n" + bytes(400), "HDF5"),
         (pickle.dumps([1.0] * 100, protocol=4), "pickle"),
     ],
+    ids=["gzip", "las", "hdf5", "pickle"],
 )
 def test_formats_that_are_not_read_are_named_with_what_to_do(tmp_path: Path, data: bytes, remedy: str) -> None:
     path = tmp_path / "a.bin"

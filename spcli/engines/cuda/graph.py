@@ -35,20 +35,19 @@ def bucket(rows: int) -> int:
     return -(-wanted // step) * step
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sizes:
     """Capacities for one kind of input: of the input itself, and of the lists made from it in order."""
 
-    rows: int
-    lists: tuple[int, ...]
+    rows: int = 0
+    lists: tuple[int, ...] = ()
 
-    def grow(self, rows: int, lists: tuple[int, ...]) -> None:
-        """Make room for these lengths where there is too little."""
-        if rows > self.rows:
-            self.rows = bucket(rows)
+    def grown(self, rows: int, lists: tuple[int, ...]) -> Sizes:
+        """Sizes with room for these lengths, larger where there was too little."""
         known = self.lists or (-1,) * len(lists)
-        self.lists = tuple(
-            bucket(length) if length > capacity else capacity for length, capacity in zip(lists, known, strict=True)
+        return Sizes(
+            bucket(rows) if rows > self.rows else self.rows,
+            tuple(bucket(need) if need > have else have for need, have in zip(lists, known, strict=True)),
         )
 
 
@@ -69,8 +68,8 @@ class StepRunner(EagerRunner):
 class LearningRunner(StepRunner):
     """Carries out the first scan of a kind and learns the length of every list."""
 
-    def learn(self, scan: Scan, sizes: Sizes) -> Frame:
-        """The frame of `scan`; `sizes` grow to hold it."""
+    def learn(self, scan: Scan) -> tuple[Frame, Sizes]:
+        """The frame of `scan`, and sizes that hold it."""
         engine = self.engine
         assert isinstance(engine, CudaEngine)
         room = LearningRoom()
@@ -79,8 +78,7 @@ class LearningRunner(StepRunner):
             frame = self.compute(scan.content)
         finally:
             self.engine = engine
-        sizes.grow(scan.rows, tuple(int(total.item()) for total in room.totals))
-        return frame
+        return frame, Sizes().grown(scan.rows, tuple(int(total.item()) for total in room.totals))
 
 
 @dataclass
@@ -108,7 +106,7 @@ class CudaRunner:
         self._sizes: dict[Kind, Sizes] = {}
         self._slots = [Slot() for _ in range(self.depth)]
         self._flying: dict[int, tuple[Scan, Slot]] = {}
-        self._done: dict[int, Frame] = {}
+        self._done: dict[int, Frame | Exception] = {}
         self._tickets = 0
 
     @device_errors()
@@ -119,9 +117,7 @@ class CudaRunner:
         examined = examine(scan, self._work.program.voxelize, self._grid, self._any_shape)
         self._tickets += 1
         if examined.kind not in self._sizes:
-            sizes = Sizes(0, ())
-            self._done[self._tickets] = self._learner.learn(examined, sizes)
-            self._sizes[examined.kind] = sizes
+            self._done[self._tickets], self._sizes[examined.kind] = self._learner.learn(examined)
         else:
             site_shapes(self._work.program, examined.spatial_shape)  # a graph does not refuse what leaves no output
             self._start(self._tickets, examined)
@@ -131,7 +127,10 @@ class CudaRunner:
     def result(self, ticket: int) -> Frame:
         """Wait for a frame. Each ticket is redeemed once."""
         if ticket in self._done:
-            return self._done.pop(ticket)
+            frame = self._done.pop(ticket)
+            if isinstance(frame, Exception):
+                raise frame
+            return frame
         scan, slot = self._flying.pop(ticket)
         try:
             return self._finish(scan, slot)
@@ -141,27 +140,32 @@ class CudaRunner:
     def _start(self, ticket: int, scan: Scan) -> None:
         slot = next((slot for slot in self._slots if not slot.busy), None)
         if slot is None:  # more than `depth`: the oldest has to end first
-            oldest = next(iter(self._flying))
-            self._done[oldest] = self.result(oldest)
+            self._end_oldest()
             slot = next(slot for slot in self._slots if not slot.busy)
-        self._run(scan, slot)
+        self._run(scan, slot, self._sizes[scan.kind].lists)
         slot.busy = True
         self._flying[ticket] = (scan, slot)
 
-    def _run(self, scan: Scan, slot: Slot) -> None:
-        sizes = self._sizes[scan.kind]
-        sizes.grow(scan.rows, sizes.lists)
+    def _end_oldest(self) -> None:
+        """Waits for the oldest frame; what went wrong with it is its own caller's to hear."""
+        oldest = next(iter(self._flying))
+        try:
+            self._done[oldest] = self.result(oldest)
+        except Exception as error:
+            self._done[oldest] = error
+
+    def _run(self, scan: Scan, slot: Slot, lists: tuple[int, ...]) -> None:
+        sizes = self._sizes[scan.kind].grown(scan.rows, lists)
         if slot.lane is None or not slot.lane.fits(scan.kind, sizes.rows, sizes.lists):
             slot.lane = None  # its memory is free for the new one
             slot.lane = Lane(self._work, scan, slot.stream, sizes.rows, sizes.lists)
+        self._sizes[scan.kind] = sizes  # only now: where there was no memory for them, smaller scans still fit
         slot.lane.start(scan)
 
     def _finish(self, scan: Scan, slot: Slot) -> Frame:
         while True:
             assert slot.lane is not None
             lengths = slot.lane.wait()
-            sizes = self._sizes[scan.kind]
             if all(length <= capacity for length, capacity in zip(lengths, slot.lane.lists, strict=True)):
                 return slot.lane.frame(scan)
-            sizes.grow(scan.rows, lengths)
-            self._run(scan, slot)
+            self._run(scan, slot, lengths)

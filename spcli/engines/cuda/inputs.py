@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from spcli.engines.base import Points
+from spcli.engines.checks import check_indices
 from spcli.engines.cpu.voxelize import grid_of
 from spcli.engines.cuda.arrays import STORAGE, empty, rounded_to_tf32
 from spcli.engines.cuda.capture import host_buffer
@@ -93,8 +94,12 @@ def examine(content: Points | SparseTensor, spec: VoxelSpec | None, fixed: Voxel
 
     `fixed` is the grid of a specification with a range; `any_shape` holds where nothing of the program is sized by the
     shape of the grid.
+
+    Raises:
+        InputError: the sites of a tensor are not canonical; a graph would not notice.
     """
     if isinstance(content, SparseTensor):
+        check_indices(content.indices, content.spatial_shape, content.batch_size)
         return Scan(
             content, None, TensorKind(content.features.shape[1], tuple(content.spatial_shape), content.batch_size)
         )

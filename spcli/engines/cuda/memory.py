@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from subprocess import CalledProcessError
 
+import torch
 import triton
 
 from spcli.engines.cuda import toolchain
@@ -39,6 +40,8 @@ def device_errors() -> Iterator[None]:
             raise
         # Its frames hold the tensors of what failed, and a batch goes on with the next scan.
         traceback.clear_frames(error.__traceback__)
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
         raise DeviceError(sentence) from error
 
 

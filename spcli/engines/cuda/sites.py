@@ -12,7 +12,7 @@ import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spcli.engines.checks import first_wrong_row, indices_of, three, wrong_row
+from spcli.engines.checks import check_indices, three
 from spcli.engines.cuda.arrays import download, empty, upload
 from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.kernels import sites as kernels
@@ -111,10 +111,7 @@ def make_sites(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch
     Raises:
         InputError: they are of another shape, or a row lies outside the shape or batch or does not rise.
     """
-    indices = indices_of(indices, spatial_shape)
-    row = first_wrong_row(indices, spatial_shape, batch_size)
-    if row is not None:
-        raise wrong_row(indices, row, spatial_shape, batch_size)
+    indices = check_indices(indices, spatial_shape, batch_size)
     total = upload(np.array([len(indices)], np.int32))
     shape = upload(np.array(three(spatial_shape, 1), np.int32))
     return CudaSites(spatial_shape, batch_size, upload(indices), total, shape)
