@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spcli.cli.console import console
-from spcli.cli.options import columns_option, device_options, set_option, subcommand
+from spcli.cli.options import check_absent, columns_option, device_options, overwrite_option, set_option, subcommand
 from spcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ STDOUT = "-"
 @click.option("--layer", metavar="NAME", help="The output of this layer instead of the voxels; runs the network.")
 @click.option("--weights", metavar="FILE", help="Of --layer: .npz or .safetensors; drawn from --seed without.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Of --layer: 0 by default.")
+@overwrite_option
 @columns_option
 @set_option
 @device_options("cpu")
@@ -59,6 +60,7 @@ def command(source: str, output: str, color: str, **options: Any) -> None:
         raise UsageError(f"-o {output}: sites are written as .ply; give such a name")
     if output == STDOUT and (sys.stdout is None or sys.stdout.isatty()):
         raise UsageError("-o - writes a .ply, which a terminal cannot show; pipe it on, or give a file")
+    check_absent(output, options["overwrite"])
     _check(options, color)
     cloud = _cloud(source, color, options)
     target: Any = sys.stdout.buffer if output == STDOUT else output

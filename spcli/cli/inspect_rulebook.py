@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from spcli.cli.console import console
-from spcli.cli.options import Numbers, columns_option, device_options, format_option, set_option, subcommand
+from spcli.cli.options import (
+    Numbers,
+    check_absent,
+    columns_option,
+    device_options,
+    format_option,
+    set_option,
+    subcommand,
+)
 from spcli.cli.plotting import check_plot, plot_options
 from spcli.cli.site_option import SITE, SiteType
 from spcli.errors import UsageError
@@ -78,6 +86,7 @@ def _check(options: Mapping[str, Any]) -> None:
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are {'both' if len(given) == 2 else 'all'} given; give one of them")
     check_plot(options)
+    check_absent(options["output"], options["overwrite"])
     if given and given != ["--hash-tables"]:
         _refuse_filters(given[0], options, "out" if options["plot"] else "")
     for name in ("layer", "weights", "seed"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from spcli.cli.console import console
+from spcli.errors import UsageError
 
 if TYPE_CHECKING:
     _Type = click.ParamType[Any]
@@ -143,6 +144,23 @@ class Words(_Type):
             if word not in self._choices:
                 self.fail(f"{word!r} is not one of {', '.join(self._choices)}.", param, ctx)
         return tuple(choice for choice in self._choices if choice in words)
+
+
+def overwrite_option(function: Function) -> Function:
+    """`--overwrite`, for commands that write one file."""
+    return click.option("--overwrite", is_flag=True, help="Replace a file that is there.")(function)
+
+
+def check_absent(target: str | None, overwrite: bool) -> None:
+    """Refuse to replace a file unasked; `target` None and - are no file.
+
+    Raises:
+        UsageError: it is there, and --overwrite is not given.
+    """
+    import os
+
+    if target is not None and target != "-" and os.path.isfile(target) and not overwrite:
+        raise UsageError(f"{target} exists; pass --overwrite or choose another name")
 
 
 def subcommand(name: str, examples: str) -> Callable[[Function], click.Command]:

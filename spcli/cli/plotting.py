@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from spcli.cli.options import check_absent, overwrite_option
 from spcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def plot_options(*pictures: str) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         for option in (
+            overwrite_option,
             click.option("--theme", type=click.Choice(["light", "dark"]), help="Of the picture; light by default."),
             click.option("--picture", type=click.Choice(pictures), help="What to draw; what fits by default."),
             click.option(
@@ -46,11 +48,12 @@ def _checked(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 
 
 def check_plot(options: Mapping[str, Any]) -> None:
-    """Refuse `--picture` and `--theme` where nothing is drawn.
+    """Refuse `--picture` and `--theme` where nothing is drawn, and a picture that is there.
 
     Raises:
-        UsageError: one of them is given without `--plot`.
+        UsageError: one of them is given without `--plot`; the file exists and `--overwrite` is not given.
     """
+    check_absent(options["plot"], options["overwrite"])
     for name in ("picture", "theme"):
         if options[name] is not None and options["plot"] is None:
             raise UsageError(f"--{name} belongs to --plot; give --plot FILE too, or leave it out")

@@ -50,7 +50,9 @@ def test_a_layer_is_exported_with_its_features_or_without_computing_them(spcli, 
     dense = spcli(*common)
     assert dense.code == 0 and "weights" not in dense.err
     first = header(tmp_path / "a.ply")
-    features = spcli(*common, "--color", "channel:3")
+    refused = spcli(*common)
+    assert refused.code == 2 and "a.ply exists; pass --overwrite" in refused.err
+    features = spcli(*common, "--color", "channel:3", "--overwrite")
     assert features.record["sites"] == dense.record["sites"] and "the weights are random, seed 0" in features.err
     assert "property float channel_3" in header(tmp_path / "a.ply") and "property float density" in first
 

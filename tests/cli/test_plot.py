@@ -29,7 +29,11 @@ def test_neighbours_of_a_scan_and_of_its_dump_are_in_metres(spcli, folder, tmp_p
     assert spcli("inspect-rulebook", folder / "scan.bin", *config, *draw).code == 0
     direct = (tmp_path / "a.svg").read_text()
     spcli("run", folder / "scan.bin", *config, "-o", tmp_path / "out")
-    assert spcli("inspect-rulebook", tmp_path / "out" / "scan.rulebooks.npz", *draw).code == 0
+    again = ("inspect-rulebook", tmp_path / "out" / "scan.rulebooks.npz", *draw)
+    refused = spcli(*again)
+    assert refused.code == 2 and "a.svg exists; pass --overwrite" in refused.err
+    assert (tmp_path / "a.svg").read_text() == direct
+    assert spcli(*again, "--overwrite").code == 0
     dumped = (tmp_path / "a.svg").read_text()
     assert "x (m)" in direct and dumped.replace("scan.rulebooks.npz", "scan.bin") == direct
 

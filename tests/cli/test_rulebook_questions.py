@@ -427,3 +427,14 @@ def test_a_summary_counts_rules_an_output_and_lonely_sites(spcli, dump):
 def test_a_summary_for_people_draws_the_histogram_and_the_offsets(spcli, dump):
     text = spcli("inspect-rulebook", dump, "--summary", "--format", "table").out.decode()
     assert "subm1: rules an output" in text and "down: rules an offset" in text and "####" in text
+
+
+def test_a_file_that_is_there_is_replaced_only_when_asked(spcli, dump, tmp_path):
+    """Least of all the dump that is being read."""
+    own = tmp_path / "own.csv"
+    own.write_bytes(dump.read_bytes())
+    refused = spcli("inspect-rulebook", own, "-o", own)
+    assert refused.code == 2 and "own.csv exists; pass --overwrite" in refused.err
+    assert own.read_bytes() == dump.read_bytes()
+    assert spcli("inspect-rulebook", dump, "--key", "subm1", "-o", own, "--overwrite").code == 0
+    assert own.read_text().startswith("key,")
