@@ -14,7 +14,7 @@ from spcli.engines import load_engine
 from spcli.engines.base import Want
 from spcli.engines.cuda.capture import Stream
 from spcli.engines.cuda.engine import CudaEngine
-from spcli.engines.cuda.graph import CudaRunner, LearningRunner, Sizes
+from spcli.engines.cuda.graph import CudaRunner, LearningRunner
 from spcli.engines.cuda.inputs import PointsInput, PointsKind, examine
 from spcli.engines.cuda.room import FixedRoom
 from spcli.engines.cuda.voxelize import Extras, record
@@ -84,10 +84,10 @@ class Ours:
         return self._runner.result(self._runner.submit(self._points)).outputs[self._output]
 
     def _captured(self) -> list[Callable[[], None]]:
-        sizes, runner = Sizes(0, ()), self._runner
+        runner = self._runner
         scan = examine(self._points, self._program.voxelize, runner._grid, runner._any_shape)
         assert isinstance(scan.kind, PointsKind) and scan.grid is not None
-        self._learner.learn(scan, sizes)
+        _, sizes = self._learner.learn(scan)
         self._lists, self._stream = sizes.lists, Stream()
         with self._stream:
             self._input = PointsInput(scan.kind, sizes.rows, scan.grid)
