@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pages import Check, Page
 from processes import Measured
 
 STAGES = ("voxelize", "maps", "convolutions", "network", "total")
@@ -16,20 +17,6 @@ class Rates:
 
     copy: float
     products: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison with the CPU's features: relative L2, infinite where the sites differ."""
-
-    what: str
-    error: float
-    allowed: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether it is within what is allowed."""
-        return self.error <= self.allowed
 
 
 @dataclass(frozen=True)
@@ -73,16 +60,8 @@ class Start:
     warm: Measured
 
 
-class CudaReport:
-    """Collects sections; each is printed as soon as it is known.
-
-    Attributes:
-        failed: whether any check of features did.
-    """
-
-    def __init__(self) -> None:
-        self.failed = False
-        self._lines: list[str] = []
+class CudaReport(Page):
+    """Collects sections."""
 
     def head(self, facts: list[tuple[str, str]], rates: Rates, rounds: int, cold: bool) -> None:
         """What was measured on, and how."""
@@ -99,10 +78,7 @@ class CudaReport:
         points, voxels, outputs = result.sizes
         self._say("", f"## {result.name}", "")
         self._say(f"{points:,} points, {voxels:,} voxels, {outputs:,} sites out, {result.gmac:.2f} GMAC.", "")
-        for check in result.checks:
-            verdict = "ok" if check.passed else "FAILED"
-            self.failed |= not check.passed
-            self._say(f"* {check.what}: relative L2 {check.error:.1e}, allowed {check.allowed:.0e}: {verdict}")
+        self.checks(result.checks)
         self.absent(result.absent)
         self._say("", "| ms | " + " | ".join(STAGES) + " | frames/s | peak MB |", "|---|" + "--:|" * (len(STAGES) + 2))
         for label, measures in result.measures.items():
@@ -119,14 +95,6 @@ class CudaReport:
             times = f"{start.first.seconds:.2f} | {start.warm.seconds:.2f}"
             self._say(f"| {start.label} | {times} | {start.warm.peak_mb:.0f} |")
 
-    def absent(self, reasons: list[str]) -> None:
-        """Says who took no part."""
-        self._say(*(f"* not measured: {reason}" for reason in reasons))
-
-    def markdown(self) -> str:
-        """Everything said."""
-        return "\n".join(self._lines) + "\n"
-
     def _row(self, label: str, measures: Measures, others: Mapping[str, Measures]) -> None:
         """One contestant; ours with how many times the peer of the same number format takes."""
         ours, _, dtype = label.partition(" ")
@@ -135,11 +103,6 @@ class CudaReport:
         rate = "" if measures.rate is None else f"{measures.rate:,.0f}"
         memory = "" if measures.memory is None else f"{measures.memory / 2**20:,.0f}"
         self._say(f"| {label} | " + " | ".join(cells) + f" | {rate} | {memory} |")
-
-    def _say(self, *lines: str) -> None:
-        for line in lines:
-            print(line, flush=True)
-            self._lines.append(line)
 
 
 def _milliseconds(measures: Measures, stage: str, peer: Measures | None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from contest import Entry, Worker, rounds
+from pages import Check
 from reference64 import output64, relative_l2
 from spcli.engines.cpu.library import cpu_flags
 from spcli.weights import fold
@@ -16,20 +17,6 @@ from workload import Workload, macs, prepare
 
 # What the features of a configuration may differ from a float64 evaluation by, and from spconv's.
 BACKBONE_ERROR, UNET_ERROR, PEER_ERROR = 2e-6, 5e-6, 1e-5
-
-
-@dataclass(frozen=True)
-class Check:
-    """One comparison of features, relative L2."""
-
-    what: str
-    error: float
-    allowed: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether it is within what is allowed."""
-        return self.error <= self.allowed
 
 
 @dataclass(frozen=True)

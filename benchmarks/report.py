@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from frames import FrameReport
+from pages import Page
 from whole import WholeReport
 
 STAGES = ("voxelize", "rulebooks", "convolution", "network")
 
 
-class Report:
-    """Collects sections; each is printed as soon as it is known.
-
-    Attributes:
-        failed: whether any check of features did.
-    """
-
-    def __init__(self) -> None:
-        self.failed = False
-        self._lines: list[str] = []
+class Report(Page):
+    """Collects sections."""
 
     def machine(self, facts: list[tuple[str, str]], load: float, rounds: int) -> None:
         """The head: what was measured on, and how."""
@@ -33,11 +26,9 @@ class Report:
         """One workload: checks, then a row a stage."""
         self._say("", f"## {report.name}", "")
         self._say(f"{report.voxels:,} voxels in, {report.outputs:,} sites out, {report.gmac:.2f} GMAC.", "")
-        for check in report.checks:
-            verdict = "ok" if check.passed else "FAILED"
-            self.failed |= not check.passed
-            self._say(f"* {check.what}: relative L2 {check.error:.1e}, allowed {check.allowed:.0e}: {verdict}")
-        self._say(*(f"* not measured: {reason}" for reason in report.absent), "")
+        self.checks(report.checks)
+        self.absent(report.absent)
+        self._say("")
         self._stages(report)
         self._ratios(report)
 
@@ -48,11 +39,7 @@ class Report:
         for label, measured in report.measured.items():
             share = "" if base is None else _share(measured.seconds, base.seconds)
             self._say(f"| {label} | {measured.seconds * 1e3:.0f} | {measured.peak_mb:.0f} | {share} |")
-        self._say(*(f"* not measured: {reason}" for reason in report.absent))
-
-    def markdown(self) -> str:
-        """Everything said."""
-        return "\n".join(self._lines) + "\n"
+        self.absent(report.absent)
 
     def _stages(self, report: FrameReport) -> None:
         """Milliseconds by contestant, with the speed-up over spconv."""
@@ -78,11 +65,6 @@ class Report:
         for label in others:
             gain = medians[one]["network"] / medians[label]["network"]
             self._say(f"* network, {one} to {label}: {gain:.2f} times as fast")
-
-    def _say(self, *lines: str) -> None:
-        for line in lines:
-            print(line, flush=True)
-            self._lines.append(line)
 
 
 def _cell(seconds: float | None, peer: float | None, is_peer: bool) -> str:
