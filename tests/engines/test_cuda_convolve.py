@@ -12,9 +12,7 @@ import pytest
 
 import oracle
 from contract import scene, scene_rules
-from spcli.engines import load_engine
 from spcli.engines.base import Epilogue, LayerParameters
-from spcli.errors import DeviceError
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.program import Activation
 from spcli.sparse_tensor import SparseTensor
@@ -29,14 +27,6 @@ SCENE = (2, 300, (8, 24, 24))
 # Relative L2 error against float64 on the numbers as they were before any rounding.
 BOUNDS = {"float32": 1e-5, "tf32": 1e-3, "float16": 5e-3, "bfloat16": 2e-2}
 POISON = 0x7EADBEEF
-
-
-@pytest.fixture(scope="module")
-def cuda() -> Any:
-    try:
-        return load_engine("cuda")
-    except DeviceError as reason:
-        pytest.skip(f"engine cuda: {reason}")
 
 
 @pytest.fixture(params=[True, False], ids=["true blocks", "large blocks"])

@@ -34,14 +34,6 @@ SCANS = {
 
 
 @pytest.fixture(scope="module")
-def cuda() -> Any:
-    try:
-        return load_engine("cuda")
-    except DeviceError as reason:
-        pytest.skip(f"engine cuda: {reason}")
-
-
-@pytest.fixture(scope="module")
 def card(cuda: Any) -> Any:
     from spcli.engines.cuda.launch import INTERPRETED
 

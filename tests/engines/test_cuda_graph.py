@@ -12,7 +12,6 @@ import pytest
 
 from contract import scene
 from programs import ProgramBuilder
-from spcli.engines import load_engine
 from spcli.engines.base import Frame, Points, Want
 from spcli.errors import ConfigError, DeviceError, InputError
 from spcli.geometry import regular_geometry, submanifold_geometry
@@ -27,14 +26,6 @@ DOWN2 = regular_geometry((2, 2, 2), (2, 2, 2), (0, 0, 0), (1, 1, 1))
 TALL = regular_geometry((3, 1, 1), (2, 1, 1), (0, 0, 0), (1, 1, 1))
 FIXED = VoxelSpec((0.2, 0.2, 0.2), (0, 0, 0, 6.4, 6.4, 2.0), max_points=3, spatial_shape_extra=(1, 0, 0))
 FREE = VoxelSpec((0.2, 0.2, 0.2))
-
-
-@pytest.fixture(scope="module")
-def cuda() -> Any:
-    try:
-        return load_engine("cuda")
-    except DeviceError as reason:
-        pytest.skip(f"engine cuda: {reason}")
 
 
 def small_net(shape: tuple[int, ...] = (11, 32, 32), strided: Any = DOWN3) -> ProgramBuilder:
@@ -195,6 +186,7 @@ def test_what_is_sized_by_the_shape_is_captured_for_every_shape(cuda: Any, monke
     rehearse = Rehearsal(cuda, with_points(builder, FREE), builder, monkeypatch)
     for seed, reach in ((1, 6.0), (1, 6.0), (2, 3.0), (2, 3.0), (1, 6.0)):
         rehearse(cloud(seed, 300, reach))
+    assert rehearse.captures >= 2
 
 
 def test_nothing_is_left_over_from_the_frame_before(cuda: Any) -> None:

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 import oracle
 from contract import assert_same_rules, oracle_rules, scene, tuples
-from spcli.engines import load_engine
 from spcli.engines.base import Points
-from spcli.errors import DeviceError
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.grid import VoxelSpec
 from spcli.sparse_tensor import SparseTensor
@@ -41,14 +39,6 @@ GEOMETRIES = {
     "transposed k3 s2 p1 o1": UP3,
 }
 INDEXES = ("bitmap", "keys", "wide keys")
-
-
-@pytest.fixture(scope="module")
-def cuda() -> Any:
-    try:
-        return load_engine("cuda")
-    except DeviceError as reason:
-        pytest.skip(f"engine cuda: {reason}")
 
 
 @contextmanager
@@ -163,7 +153,7 @@ def test_voxels_of_a_recording_for_any_grid_promise_their_number_of_cells(cuda: 
             voxelize.upload(points.values), voxelize.upload(np.ones(1, np.int32)), points.xyz, points.features
         )
         voxels = voxelize.record(device, any_grid, spec, ExactRoom(), "float32", voxelize.Extras())
-        assert voxels.sites.index.wide == voxelize.wide_keys(grid) == wide
+        assert voxels.sites.index.wide == voxelize.wide_keys(grid.cells) == wide
         assert wide or voxels.sites.most_cells >= np.prod(voxels.sites.spatial_shape)
 
 

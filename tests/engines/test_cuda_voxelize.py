@@ -13,7 +13,6 @@ import pytest
 from spcli.config import load_preset
 from spcli.engines import load_engine
 from spcli.engines.base import Points, download_voxels
-from spcli.errors import DeviceError
 from spcli.grid import ScanCounts, VoxelSpec
 from spcli.pipeline.features import engine_points
 from spcli.readers import read
@@ -21,14 +20,6 @@ from spcli.sparse_tensor import VoxelizedScan
 
 UNIT = VoxelSpec((1.0, 1.0, 1.0), (0, 0, 0, 4, 4, 4))
 POISON = -7
-
-
-@pytest.fixture(scope="module")
-def cuda() -> Any:
-    try:
-        return load_engine("cuda")
-    except DeviceError as reason:
-        pytest.skip(f"engine cuda: {reason}")
 
 
 def cloud(seed: int, count: int, span: float = 4.0) -> np.ndarray:

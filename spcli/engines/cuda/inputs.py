@@ -106,7 +106,7 @@ def examine(content: Points | SparseTensor, spec: VoxelSpec | None, fixed: Voxel
     assert spec is not None
     grid = fixed or grid_of(content, spec)
     shape = None if any_shape and fixed is None else grid.spatial_shape
-    kind = PointsKind(content.values.shape[1], content.xyz, content.features, shape, wide_keys(grid))
+    kind = PointsKind(content.values.shape[1], content.xyz, content.features, shape, wide_keys(grid.cells))
     return Scan(content, grid, kind)
 
 

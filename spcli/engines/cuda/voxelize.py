@@ -17,14 +17,13 @@ from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.kernels import voxelize as kernels
 from spcli.engines.cuda.launch import call, launch
 from spcli.engines.cuda.room import Room
-from spcli.engines.cuda.sites import CudaSites
+from spcli.engines.cuda.sites import CudaSites, is_wide
 from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelGrid, VoxelSpec
 
 TALLY = 7  # active, nonfinite, out_of_range, over_max_points, over_max_voxels, fullest, dropped
 _NO_CAP = 2**31 - 1
 _SHORT = 64  # points of a voxel that are reduced one after another; above it many at once
 _SPAN = 1024  # blocks whose counts are added at a time
-_NARROW_CELLS = 2**62  # a cell's number must fit an int64
 _PROMISED_CELLS = 2**40  # of every grid of a recording that serves many, so that maps over larger grids have room
 _UNROLL = 4  # points of a voxel that are loaded together
 
@@ -104,7 +103,7 @@ class DeviceGrid:
     @property
     def wide(self) -> bool:
         """Whether a cell's number does not fit an int64, so that a key has two parts."""
-        return math.prod(self.host_cells) > (_PROMISED_CELLS if self.grows else _NARROW_CELLS)
+        return wide_keys(self.host_cells) if self.grows else is_wide(math.prod(self.host_cells))
 
     @property
     def key_type(self) -> torch.dtype:
@@ -133,9 +132,9 @@ class DeviceVoxels:
     points: Tensor | None
 
 
-def wide_keys(grid: VoxelGrid) -> bool:
+def wide_keys(cells: tuple[int, int, int]) -> bool:
     """Whether a grid has so many cells that a recording for others does not serve it."""
-    return math.prod(grid.cells) > _PROMISED_CELLS
+    return math.prod(cells) > _PROMISED_CELLS
 
 
 def device_grid(grid: VoxelGrid) -> DeviceGrid:
