@@ -237,6 +237,7 @@ def device_options(default: str) -> Callable[[Function], Function]:
     """`--device` and `--threads`."""
 
     def decorate(function: Function) -> Function:
+        """Adds the options to a command."""
         function = click.option(
             "--threads", type=click.IntRange(1, 1024), envvar="SPCLI_THREADS", help="Processor threads; all by default."
         )(function)

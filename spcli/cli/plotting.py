@@ -24,6 +24,7 @@ def plot_options(*pictures: str) -> Callable[[Function], Function]:
     """`--plot FILE`, `--picture` (one of `pictures`) and `--theme`."""
 
     def decorate(function: Function) -> Function:
+        """Adds the options to a command."""
         for option in (
             overwrite_option,
             click.option("--theme", type=click.Choice(["light", "dark"]), help="Of the picture; light by default."),
