@@ -12,11 +12,11 @@ import numpy as np
 from cuda_card import Memory, seconds_of
 from spcli.engines import load_engine
 from spcli.engines.base import Want
+from spcli.engines.cuda.capacity import FixedRoom
 from spcli.engines.cuda.capture import Stream
 from spcli.engines.cuda.engine import CudaEngine
-from spcli.engines.cuda.graph import CudaRunner, LearningRunner
 from spcli.engines.cuda.inputs import PointsInput, PointsKind, examine
-from spcli.engines.cuda.room import FixedRoom
+from spcli.engines.cuda.runner import CudaRunner, LearningRunner
 from spcli.engines.cuda.voxelize import Extras, record
 from spcli.engines.eager import Index, walk_index
 from spcli.sparse_tensor import SparseTensor

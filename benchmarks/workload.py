@@ -14,7 +14,7 @@ from spcli.config import load_config
 from spcli.engines import load_engine
 from spcli.engines.base import Frame, Points, Want, download_voxels
 from spcli.network import Network
-from spcli.pipeline.features import engine_points
+from spcli.pipeline.channels import engine_points
 from spcli.program import Convolve
 from spcli.readers import read
 from spcli.sparse_tensor import SparseTensor

@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from spcli.network import build_network as build_network
     from spcli.pipeline import run as run
     from spcli.pipeline import voxelize as voxelize
-    from spcli.pipeline.inspection import Explainer as Explainer
+    from spcli.pipeline.explain import Explainer as Explainer
+    from spcli.pipeline.predict import predict as predict
+    from spcli.pipeline.predict import sweep as sweep
     from spcli.pipeline.prepare import Weights as Weights
-    from spcli.pipeline.runs import RunResult as RunResult
-    from spcli.pipeline.whatif import predict as predict
-    from spcli.pipeline.whatif import sweep as sweep
+    from spcli.pipeline.session import RunResult as RunResult
     from spcli.plot import plot_layers as plot_layers
     from spcli.plot import plot_rulebook as plot_rulebook
     from spcli.plot import plot_sites as plot_sites
@@ -76,11 +76,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "Config": "config",
     "ConvGeometry": "geometry",
-    "Explainer": "pipeline.inspection",
+    "Explainer": "pipeline.explain",
     "FeatureColumn": "grid",
     "PointCloud": "points",
     "Rulebook": "rulebook",
-    "RunResult": "pipeline.runs",
+    "RunResult": "pipeline.session",
     "SparseTensor": "sparse_tensor",
     "SpcliError": "errors",
     "VoxelGrid": "grid",
@@ -97,7 +97,7 @@ _HOMES = {
     "load_preset": "config",
     "load_rulebooks": "inspect",
     "load_weights": "weights",
-    "predict": "pipeline.whatif",
+    "predict": "pipeline.predict",
     "plot_layers": "plot",
     "plot_rulebook": "plot",
     "plot_sites": "plot",
@@ -111,7 +111,7 @@ _HOMES = {
     "site_cloud": "export",
     "street_scan": "sample",
     "summarize": "stats",
-    "sweep": "pipeline.whatif",
+    "sweep": "pipeline.predict",
     "verify_rulebook": "inspect.verify",
     "voxelize": "pipeline",
     "write_cloud": "export",

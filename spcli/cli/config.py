@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from spcli.cli.options import CONTEXT, format_option, set_option, subcommand, verbosity_options
-from spcli.cli.render import default_format, json_line, json_text, write_bytes, write_line
+from spcli.cli.views.render import default_format, json_line, json_text, write_bytes, write_line
 
 INIT = """
 spcli config init > net.yaml
@@ -60,7 +60,7 @@ def show(config: str, sets: tuple[str, ...]) -> None:
 @format_option("table", "json", "ndjson")
 def validate(config: str, sets: tuple[str, ...], form: str | None) -> None:
     """Check a configuration and print its layers and shapes; all problems are reported at once."""
-    from spcli.cli.network_view import network_object, network_text
+    from spcli.cli.views.network import network_object, network_text
 
     loaded = _loaded(config, sets)
     form = default_format(form)

@@ -9,7 +9,7 @@ import click
 
 from spcli.cli.console import console
 from spcli.cli.options import Words, format_option, subcommand
-from spcli.cli.render import default_format, flat, json_line, json_text, write_bytes, write_line
+from spcli.cli.views.render import default_format, flat, json_line, json_text, write_bytes, write_line
 from spcli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def command(full: bool, warmup: bool, dtypes: tuple[str, ...] | None, form: str 
             write_line(f"{MARKS[check.ok]}  {check.name}: {check.detail}")
     found = report(checks)
     if form == "csv":
-        from spcli.cli.render import CsvWriter
+        from spcli.cli.views.render import CsvWriter
 
         write_bytes(CsvWriter().text(map(flat, found["checks"])).encode())
     elif form != "table":

@@ -54,7 +54,7 @@ def _of_dump(books: Sequence[KeyedRulebook], options: Mapping[str, Any]) -> Expl
 
 def _of_scan(raw: Any, options: Mapping[str, Any]) -> Explanation:
     from spcli.cli.rulebook_source import configuration, engine_for, scan_in
-    from spcli.pipeline.inspection import Explainer
+    from spcli.pipeline.explain import Explainer
     from spcli.pipeline.prepare import Weights
 
     config = configuration(raw.source, options)
@@ -111,7 +111,7 @@ def record(explanation: Explanation) -> dict[str, Any]:
 
 
 def _print(explanation: Explanation, form: str) -> None:
-    from spcli.cli.render import CsvWriter, print_one, write_bytes
+    from spcli.cli.views.render import CsvWriter, print_one, write_bytes
 
     if form == "csv":
         write_bytes(CsvWriter(None).text(_csv_rows(explanation)).encode())
@@ -148,7 +148,7 @@ def _numbered(letter: str, values: Any) -> dict[str, float]:
 
 def _people(explanation: Explanation) -> str:
     """A title, the terms as a table, and the steps below them."""
-    from spcli.cli.render import table
+    from spcli.cli.views.render import table
 
     count = len(explanation.terms)
     where = ",".join(map(str, explanation.out_site))

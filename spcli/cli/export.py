@@ -16,7 +16,7 @@ from spcli.errors import UsageError
 if TYPE_CHECKING:
     from spcli.config import Config
     from spcli.export import SiteCloud
-    from spcli.pipeline.runs import RunResult
+    from spcli.pipeline.session import RunResult
     from spcli.readers import Scan
     from spcli.sparse_tensor import SparseTensor
 
@@ -66,7 +66,7 @@ def command(source: str, output: str, color: str, **options: Any) -> None:
     target: Any = sys.stdout.buffer if output == STDOUT else output
     low, high = write_cloud(target, cloud, os.path.basename(source))
     if output != STDOUT:
-        from spcli.cli.render import json_line, write_line
+        from spcli.cli.views.render import json_line, write_line
 
         color_range = [low, high]
         record = {"schema": SCHEMA, "source": source, "output": output, "sites": len(cloud.xyz), "unit": cloud.unit}
@@ -111,7 +111,7 @@ def _of_points(config: Config | None, scan: Scan, color: str, options: Mapping[s
     from spcli.engines.device import choose_engine
     from spcli.export import site_cloud
     from spcli.pipeline import voxelize
-    from spcli.pipeline.features import channel_names
+    from spcli.pipeline.channels import channel_names
     from spcli.pipeline.records import loss_warnings, voxels_meta
     from spcli.points import PointCloud
 
@@ -176,7 +176,7 @@ def _site_sets(result: RunResult, scan: Scan) -> list[tuple[tuple[str, ...], Spa
     """Layers, sites and what places them, of every set of sites of a run."""
     import numpy as np
 
-    from spcli.pipeline.plan import site_strides
+    from spcli.pipeline.outputs import site_strides
     from spcli.pipeline.records import place_of, stored_stride
     from spcli.plot.sites import site_sets
     from spcli.sparse_tensor import SparseTensor

@@ -9,7 +9,7 @@ import click
 
 from spcli.cli.console import console
 from spcli.cli.options import columns_option, format_option, subcommand
-from spcli.cli.render import default_format, print_one, shown, table
+from spcli.cli.views.render import default_format, print_one, shown, table
 
 EXAMPLES = """
 spcli info scan.bin
@@ -88,7 +88,7 @@ def _arrays(found: dict[str, Any]) -> str:
 
 
 def _statistics(found: dict[str, Any]) -> str:
-    from spcli.cli.stats_view import checked_text
+    from spcli.cli.views.stats import checked_text
 
     return checked_text(found["content"], found["source"])
 

@@ -16,7 +16,7 @@ from spcli.errors import UsageError
 if TYPE_CHECKING:
     from spcli.config import Config
     from spcli.pipeline.batch import Batch
-    from spcli.pipeline.plan import Job
+    from spcli.pipeline.outputs import Job
     from spcli.pipeline.records import Record
     from spcli.readers import ScanPath
 
@@ -133,7 +133,7 @@ def _column_names(config: Config, columns: Columns) -> Sequence[str] | None:
 
 def print_records(records: Iterable[Record], form: str, batch: Batch, to_stderr: bool) -> int:
     """Print the records of a batch as they come; gives the exit code."""
-    from spcli.cli.record_view import RecordPrinter
+    from spcli.cli.views.records import RecordPrinter
 
     codes = []
     single = len(batch.jobs) == 1
@@ -161,7 +161,7 @@ def check_room(jobs: Sequence[Job], folder: str, estimate: Callable[[Job], int])
     """
     if len(jobs) < 2:
         return
-    from spcli.pipeline.plan import GIGABYTE, check_space
+    from spcli.pipeline.outputs import GIGABYTE, check_space
 
     needed = sum(map(estimate, jobs))
     if needed > GIGABYTE:

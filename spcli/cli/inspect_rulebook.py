@@ -109,8 +109,8 @@ def _refuse_filters(mode: str, options: Mapping[str, Any], allowed: str) -> None
 
 def _answer(source: str, options: dict[str, Any]) -> int:
     """One question to one source."""
-    from spcli.cli.render import default_format
     from spcli.cli.rulebook_source import read_rulebooks
+    from spcli.cli.views.render import default_format
     from spcli.inspect import Query
 
     form = default_format(options["form"])
@@ -143,14 +143,14 @@ def _diff(a: str, b: str, options: dict[str, Any]) -> int:
     if any(options[mode] not in (None, False) for mode in MODES) or options["output"]:
         raise UsageError("diff prints what differs; leave --summary, --verify and the like, and -o, out")
     _refuse_filters("diff", options, "limit")
-    from spcli.cli.render import default_format
     from spcli.cli.rulebook_checks import diff_sources
+    from spcli.cli.views.render import default_format
 
     return diff_sources(a, b, options, default_format(options["form"]))
 
 
 def _print_summary(rulebooks: Sequence[KeyedRulebook], query: Query, form: str) -> None:
-    from spcli.cli.render import print_rows, table
+    from spcli.cli.views.render import print_rows, table
     from spcli.inspect import choose, rulebook_summary
 
     rows = [rulebook_summary(keyed) for keyed in choose(rulebooks, query.keys)]
@@ -199,7 +199,7 @@ def _print_lines(rulebooks: Sequence[KeyedRulebook], query: Query, options: Mapp
     if form == "parquet":
         _write_parquet(rulebooks, rules(rulebooks, query), options["output"])
         return
-    from spcli.cli.rule_lines import Style, hash_table_lines, rule_lines
+    from spcli.cli.views.rules import Style, hash_table_lines, rule_lines
 
     dims = max((keyed.rulebook.in_indices.shape[1] - 1 for keyed in rulebooks), default=3)
     style = Style("ndjson" if form == "json" else form, dims)
@@ -214,7 +214,7 @@ def _print_lines(rulebooks: Sequence[KeyedRulebook], query: Query, options: Mapp
 
 def _form(options: Mapping[str, Any]) -> str:
     """What to print: what `--format` says, else what the suffix of `-o` says, else the default."""
-    from spcli.cli.render import default_format
+    from spcli.cli.views.render import default_format
 
     target = options["output"]
     if options["form"] is None and target not in (None, "-"):
@@ -238,7 +238,7 @@ def _emit(texts: Iterator[bytes], form: str, target: str | None) -> int:
     """Write text as it comes; gives the number of bytes after the header."""
     from contextlib import nullcontext
 
-    from spcli.cli.render import write_bytes
+    from spcli.cli.views.render import write_bytes
     from spcli.writers.atomic import replacing
 
     size = 0

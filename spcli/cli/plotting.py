@@ -12,7 +12,7 @@ from spcli.errors import UsageError
 
 if TYPE_CHECKING:
     from spcli.inspect import KeyedRulebook
-    from spcli.pipeline.runs import RunResult
+    from spcli.pipeline.session import RunResult
     from spcli.plot import Look
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -93,7 +93,7 @@ def draw_layers(
     if picture == "sites":
         if result is None:
             raise UsageError(f"--picture sites: {source} holds numbers only; give the scan and --config FILE")
-        from spcli.pipeline.plan import site_strides
+        from spcli.pipeline.outputs import site_strides
 
         sets = site_sets(result.network, result.frame, site_strides(result.network))
         plot_sites(options["plot"], sets, _look(options, source))
@@ -117,6 +117,6 @@ def _look(options: Mapping[str, Any], source: str) -> Look:
 
 
 def _print_record(path: str, picture: str, source: str, key: str) -> None:
-    from spcli.cli.render import json_line, write_line
+    from spcli.cli.views.render import json_line, write_line
 
     write_line(json_line({"schema": SCHEMA, "source": source, "key": key, "picture": picture, "output": path}))

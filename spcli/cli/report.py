@@ -60,7 +60,7 @@ def command(source: str, output: str, **options: Any) -> None:
 
 
 def _print_record(source: str, output: str, subject: Subject) -> None:
-    from spcli.cli.render import json_line, write_line
+    from spcli.cli.views.render import json_line, write_line
     from spcli.report.page import SCHEMA
 
     totals = {name: subject.stats["totals"][name] for name in ("layers", "pairs", "macs")}

@@ -23,8 +23,8 @@ def verify_source(source: str, options: Mapping[str, Any], form: str) -> int:
     Raises:
         CheckFailed: something is broken; names the first rule or site.
     """
-    from spcli.cli.render import print_rows
     from spcli.cli.rulebook_source import engine_for, read_rulebooks
+    from spcli.cli.views.render import print_rows
     from spcli.inspect import choose
     from spcli.inspect.verify import verify_inverse, verify_rulebook
 
@@ -62,7 +62,7 @@ def _verified(keyed: KeyedRulebook, checks: Sequence[Check]) -> dict[str, Any]:
 
 
 def _verify_table(records: Sequence[Mapping[str, Any]]) -> str:
-    from spcli.cli.render import table
+    from spcli.cli.views.render import table
 
     rows = [
         (
@@ -108,7 +108,7 @@ def _counted(differences: Iterable[Difference], counts: Counter[str]) -> Iterato
 
 def _print_differences(differences: Iterator[Difference], form: str, limit: int | None) -> None:
     """Print the first `limit`, and look at the rest for their number."""
-    from spcli.cli.render import CsvWriter, json_line, write_bytes
+    from spcli.cli.views.render import CsvWriter, json_line, write_bytes
 
     shown = islice(differences, limit)
     csv, started = CsvWriter(), False

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from spcli.config import Config
     from spcli.engines.base import Want
     from spcli.pipeline.batch import Batch
-    from spcli.pipeline.plan import Job
+    from spcli.pipeline.outputs import Job
     from spcli.pipeline.prepare import Weights
     from spcli.readers import ScanPath
 
@@ -76,8 +76,8 @@ def command(scans: tuple[str, ...], lists: tuple[str, ...], nul: bool, output: s
     Each gives DIR/<name>.features.npz, .rulebooks.npz and .stats.json; DIR/config.yaml is the configuration with
     everything resolved and DIR/manifest.jsonl keeps a line a scan.
     """
-    from spcli.cli.render import default_format
-    from spcli.pipeline.plan import check_given
+    from spcli.cli.views.render import default_format
+    from spcli.pipeline.outputs import check_given
 
     choices = BatchChoices(**{name: options[name] for name in BatchChoices.__struct_fields__})
     if options["config"] is None and options["preset"] is None:
@@ -133,7 +133,7 @@ def _jobs(
     found: Sequence[ScanPath], output: str | None, kinds: Sequence[str], choices: BatchChoices, dry_run: bool
 ) -> list[Job]:
     """The jobs; nothing is written yet."""
-    from spcli.pipeline.plan import Job, check_existing, plan_jobs
+    from spcli.pipeline.outputs import Job, check_existing, plan_jobs
 
     if output is None and not dry_run:
         raise UsageError("no place for the results: give -o DIR")
@@ -149,8 +149,8 @@ def _jobs(
 
 def _dry_run(config: Config, jobs: Sequence[Job], form: str) -> int:
     """Print the shape chain and the plan."""
-    from spcli.cli.network_view import print_plan
-    from spcli.pipeline.plan import estimated_bytes
+    from spcli.cli.views.network import print_plan
+    from spcli.pipeline.outputs import estimated_bytes
 
     network = config.network()
     print_plan(config, network, [(job, estimated_bytes(job, network)) for job in jobs], form)
@@ -163,7 +163,7 @@ def _run(
     """Compute and write."""
     from spcli.engines.device import choose_engine, with_dtype
     from spcli.pipeline import Keep, run_scans
-    from spcli.pipeline.plan import estimated_bytes
+    from spcli.pipeline.outputs import estimated_bytes
 
     engine = with_dtype(choose_engine(options["device"], console.warn, options["threads"]), options["dtype"])
     console.note(f"{len(jobs)} scans through {config.name} ({config.source}) on {engine.name}")

@@ -8,7 +8,7 @@ import sys
 import click
 
 from spcli.cli.options import subcommand
-from spcli.cli.render import json_line, write_line
+from spcli.cli.views.render import json_line, write_line
 from spcli.errors import UsageError
 
 MOST_POINTS = 10_000_000

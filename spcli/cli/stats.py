@@ -17,14 +17,14 @@ from spcli.cli.options import (
     subcommand,
 )
 from spcli.cli.plotting import check_plot, plot_options
-from spcli.cli.render import CsvWriter, default_format, flat, json_line, json_text, write_bytes, write_line
-from spcli.cli.stats_view import DAMAGED, checked_text, layer_rows, stats_text, sweep_rows, sweep_text
+from spcli.cli.views.render import CsvWriter, default_format, flat, json_line, json_text, write_bytes, write_line
+from spcli.cli.views.stats import DAMAGED, checked_text, layer_rows, stats_text, sweep_rows, sweep_text
 from spcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from spcli.config import Config
     from spcli.engines.base import Engine
-    from spcli.pipeline.runs import RunResult
+    from spcli.pipeline.session import RunResult
     from spcli.readers import Scan
 
 EXAMPLES = """
@@ -111,7 +111,7 @@ def _result(config: Config, scan: Scan, engine: Engine, predict: bool) -> RunRes
     """The index phase, with the rules themselves unless they are only to be counted; says what was odd."""
     from spcli.engines.base import Want
     from spcli.pipeline import run
-    from spcli.pipeline.whatif import predict as predicted
+    from spcli.pipeline.predict import predict as predicted
 
     if predict:
         result = predicted(config, scan, engine=engine)
@@ -158,7 +158,7 @@ def _of_scans(path: str, form: str, options: dict[str, Any]) -> int:
 
 def _sweep(path: str, form: str, options: dict[str, Any]) -> int:
     """A line a voxel size, as it comes where lines are printed."""
-    from spcli.pipeline.whatif import sweep
+    from spcli.pipeline.predict import sweep
 
     if os.path.isdir(path):
         raise UsageError(f"{path}: is a folder; --sweep takes one scan")

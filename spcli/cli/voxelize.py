@@ -35,7 +35,7 @@ from spcli.errors import ConfigError, Problem, UsageError
 if TYPE_CHECKING:
     from spcli.config import Config
     from spcli.pipeline.batch import Batch
-    from spcli.pipeline.plan import Job
+    from spcli.pipeline.outputs import Job
     from spcli.readers import ScanPath
 
 EXAMPLES = """
@@ -69,7 +69,7 @@ def command(scans: tuple[str, ...], lists: tuple[str, ...], nul: bool, output: s
     SCAN is a file (.bin .npy .npz .pcd .ply .xyz), a directory, or - for standard input. Each gives
     OUT/<name>.voxels.npz with indices (batch, z, y, x), features, num_points and spatial_shape.
     """
-    from spcli.cli.render import default_format
+    from spcli.cli.views.render import default_format
     from spcli.engines.device import choose_engine
     from spcli.pipeline import Extras, voxelize_scans
 
@@ -112,7 +112,7 @@ def _batch(
     """Where everything goes; nothing is written yet."""
     from spcli import __version__
     from spcli.pipeline.batch import Batch
-    from spcli.pipeline.plan import check_existing, estimated_bytes
+    from spcli.pipeline.outputs import check_existing, estimated_bytes
 
     jobs, folder = _jobs(found, output, choices)
     if not (choices.overwrite or choices.skip_existing):
@@ -142,7 +142,7 @@ def _batch(
 
 def _jobs(found: Sequence[ScanPath], output: str, choices: BatchChoices) -> tuple[list[Job], str | None]:
     """The jobs, and the directory that keeps their manifest if there is one."""
-    from spcli.pipeline.plan import Job, check_collisions, plan_jobs
+    from spcli.pipeline.outputs import Job, check_collisions, plan_jobs
 
     if output == STDOUT:
         return [Job(found[0], {"voxels": data_stream(found)})], None

@@ -10,8 +10,8 @@ import msgspec
 
 from spcli.config.convert import Report, convert, shown, unknown_key, with_shorthands_expanded
 from spcli.config.expand import RawLayer, expand_layers, with_defaults
+from spcli.config.locations import Places
 from spcli.config.overrides import Override, apply_to_layers, apply_to_sections, read_overrides, stray_variables
-from spcli.config.places import Places
 from spcli.config.presets import find_config, preset_path
 from spcli.config.sections import VERSION, Defaults, Voxelize, check_voxelize, voxelize_warnings
 from spcli.config.yaml_text import YamlError, flow, parse

@@ -21,8 +21,8 @@ from spcli.engines.base import Engine, Want, download_voxels
 from spcli.errors import InputError, UsageError
 from spcli.grid import VoxelSpec, check_spec
 from spcli.pipeline.batch import Batch, Result, process
-from spcli.pipeline.features import channel_names, engine_points
-from spcli.pipeline.plan import Job
+from spcli.pipeline.channels import channel_names, engine_points
+from spcli.pipeline.outputs import Job
 from spcli.pipeline.prepare import Weights, WeightsLike, as_weights
 from spcli.pipeline.records import (
     RUN_SCHEMA,
@@ -37,7 +37,7 @@ from spcli.pipeline.records import (
     stored_counts,
     voxels_meta,
 )
-from spcli.pipeline.runs import Begun, RunResult, Runs, check_tensor
+from spcli.pipeline.session import Begun, RunResult, Runs, check_tensor
 from spcli.points import PointCloud
 from spcli.readers import SORTED, Columns, Scan, StoredTensor, read
 from spcli.sparse_tensor import SparseTensor, VoxelizedScan, checked

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct, structs
 
 from spcli.errors import ConfigError, InputError, SpcliError
-from spcli.pipeline.plan import Job, paths
+from spcli.pipeline.outputs import Job, paths
 from spcli.pipeline.records import Record, failure_record, manifest_entry, rounded, skipped_record
 from spcli.readers import Columns, Scan, read
 from spcli.writers import Target, append_manifest, read_manifest, write_text

@@ -16,7 +16,7 @@ from spcli.engines.base import Frame
 from spcli.errors import SpcliError
 from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelGrid, VoxelSpec
 from spcli.network import LayerInfo, Network
-from spcli.pipeline.plan import Job, site_strides
+from spcli.pipeline.outputs import Job, site_strides
 from spcli.program import map_ends
 from spcli.readers import Scan, StoredTensor
 from spcli.stats import layer_pairs, point_counts
@@ -181,7 +181,7 @@ def features_meta(scan: Scan, network: Network, layer: LayerInfo, place: Mapping
     value = network.program.values[network.program.layers[layer.name]]
     stride = site_strides(network, stored_stride(scan))[layer.out_sites]
     return {
-        "schema": "spcli.pipeline.features/1",
+        "schema": "spcli.pipeline.channels/1",
         **_origin(scan),
         "layer": layer.name,
         "axes": AXES[1 + len(stride)],

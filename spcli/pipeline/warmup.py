@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from spcli.engines.base import Engine, Want
 from spcli.pipeline.prepare import Weights
-from spcli.pipeline.runs import Runs
+from spcli.pipeline.session import Runs
 from spcli.points import PointCloud
 
 if TYPE_CHECKING:

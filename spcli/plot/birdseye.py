@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spcli.plot.above import Frame, frame_around, gathered, show
 from spcli.plot.canvas import Colours, colour_bar, colour_map, counted, headline, new_figure
 from spcli.plot.look import Look
 from spcli.plot.sites import SiteSet
+from spcli.plot.topdown import Frame, frame_around, gathered, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

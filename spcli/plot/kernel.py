@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spcli.plot.canvas import Colours, counted, headline, new_figure, readable_on, write_inside
+from spcli.plot.kernel_scene import Panel, Scene, panels_of, rows_in, scene_of
 from spcli.plot.look import Look
 from spcli.plot.offsets import kind_of, sizes_of
-from spcli.plot.scene import Panel, Scene, panels_of, rows_in, scene_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

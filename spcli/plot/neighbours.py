@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from spcli.plot.above import frame_around, gathered, show
 from spcli.plot.canvas import Colours, colour_bar, colour_map, counted, headline, new_figure
 from spcli.plot.look import Ground, Look
 from spcli.plot.offsets import kind_of
+from spcli.plot.topdown import frame_around, gathered, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -48,7 +48,7 @@ def site_sets(
     Args:
         network: the network that ran.
         frame: what it gave, with `rulebooks`.
-        strides: cells a site spans by sites slot (`spcli.pipeline.plan.site_strides`); with it and the frame's grid
+        strides: cells a site spans by sites slot (`spcli.pipeline.outputs.site_strides`); with it and the frame's grid
             sets know their ground in metres.
     """
     found = _indices(network, frame)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spcli.report.contents import InputGrid, Subject, report_subject
 from spcli.report.folder import read_run
 from spcli.report.page import report_page
-from spcli.report.subject import InputGrid, Subject, report_subject
 from spcli.writers import Target
 
 __all__ = ["MAX_SITES", "InputGrid", "Subject", "read_run", "report_page", "report_subject", "write_report"]

@@ -15,7 +15,7 @@ from spcli.network import Network
 from spcli.program import BuildMap
 from spcli.readers import load
 from spcli.readers.strict_json import parse_json
-from spcli.report.subject import Subject, grid_of_meta
+from spcli.report.contents import Subject, grid_of_meta
 from spcli.rulebook import Rulebook
 from spcli.stats import SCHEMA as STATS_SCHEMA
 from spcli.writers import SUFFIXES

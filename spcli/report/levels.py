@@ -32,7 +32,7 @@ from spcli.program import (
     Program,
     ValueOp,
 )
-from spcli.report.subject import InputGrid
+from spcli.report.contents import InputGrid
 from spcli.rulebook import Rulebook
 
 Sites = NDArray[np.int32]

@@ -18,8 +18,8 @@ from typing import Any
 
 from spcli import __version__
 from spcli.errors import UsageError
+from spcli.report.contents import Subject
 from spcli.report.levels import Sites, drawn, level_axes, level_sites, map_records, operation_records, packed
-from spcli.report.subject import Subject
 from spcli.report.tables import layer_table, offset_table, rulebook_table
 
 SCHEMA = "spcli.report/1"

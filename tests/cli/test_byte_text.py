@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spcli.cli.byte_text import as_bytes, joined, of_numbers, of_strings, to_the_right
+from spcli.cli.views.columns import as_bytes, joined, of_numbers, of_strings, to_the_right
 
 numbers = st.lists(st.one_of(st.integers(0, 12), st.integers(0, 2**62)), min_size=1, max_size=9)
 words = st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=5), min_size=1, max_size=9)

@@ -170,7 +170,7 @@ def test_doctor_warms_up_each_dtype(spcli, with_device, monkeypatch):
 
 
 def test_warming_up_runs_a_configuration_step_by_step_and_as_a_recording(cuda, monkeypatch):
-    from spcli.engines.cuda.graph import CudaRunner
+    from spcli.engines.cuda.runner import CudaRunner
     from spcli.pipeline.warmup import warm_up
 
     frames = []

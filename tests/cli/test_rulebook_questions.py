@@ -244,7 +244,7 @@ def test_a_table_shows_the_first_channels_and_the_difference(spcli, scan, config
 
 
 def test_100_random_sites_of_a_real_scan_add_up_to_their_features(shared):
-    from spcli.pipeline.inspection import Explainer
+    from spcli.pipeline.explain import Explainer
 
     path = str(shared / "data" / "kitti_000008_front.bin")
     config = load_preset("second-kitti")

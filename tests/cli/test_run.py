@@ -96,7 +96,7 @@ def test_the_features_say_where_they_lie(results):
     description = meta(results / "scan.features.npz")
     data = load(results / "scan.features.npz")
     assert data["features"].dtype == np.float32
-    assert description["schema"] == "spcli.pipeline.features/1"
+    assert description["schema"] == "spcli.pipeline.channels/1"
     assert description["channels"] == ["leave.0", "leave.1", "leave.2"]
     assert description["voxel_size"] == [0.5, 0.5, 0.5]
     assert description["point_cloud_range"] == [0, -20, -3, 40, 20, 3]
@@ -221,9 +221,9 @@ def test_the_estimate_is_of_the_right_size(spcli, scan, config, results):
 
 
 def test_a_batch_the_disk_cannot_hold_is_refused_before_it_begins(spcli, folder, config, tmp_path, monkeypatch):
-    from spcli.pipeline import plan
+    from spcli.pipeline import outputs
 
-    monkeypatch.setattr(plan, "free_bytes", lambda place: 1000)
+    monkeypatch.setattr(outputs, "free_bytes", lambda place: 1000)
     outcome = spcli("run", "--config", config, folder, "-o", tmp_path / "out")
     assert (outcome.code, outcome.out) == (2, b"")
     assert "GB are free" in outcome.err
@@ -231,9 +231,9 @@ def test_a_batch_the_disk_cannot_hold_is_refused_before_it_begins(spcli, folder,
 
 
 def test_a_batch_of_more_than_a_gigabyte_is_told(spcli, folder, config, tmp_path, monkeypatch):
-    from spcli.pipeline import plan
+    from spcli.pipeline import outputs
 
-    monkeypatch.setattr(plan, "GIGABYTE", 1000)
+    monkeypatch.setattr(outputs, "GIGABYTE", 1000)
     outcome = spcli("run", "--config", config, folder, "-o", tmp_path / "out", "--write", "features")
     assert outcome.code == 0
     assert "4 scans will take about" in outcome.err

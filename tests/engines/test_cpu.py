@@ -22,7 +22,7 @@ from spcli.errors import DeviceError
 from spcli.geometry import submanifold_geometry
 from strategies import real_features
 
-SCRIPT = Path(__file__).with_name("digests.py")
+SCRIPT = Path(__file__).resolve().parents[1] / "support" / "digests.py"
 BUILDS = {"v4": "avx512bw", "v3": "avx2", "base": ""}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_configs import scan_for
 
 import spcli
 from reference64 import output64, relative_l2
@@ -18,10 +19,9 @@ from spcli.engines import load_engine
 from spcli.engines.base import Want
 from spcli.errors import DeviceError
 from spcli.pipeline import RunResult
-from spcli.pipeline.features import engine_points
+from spcli.pipeline.channels import engine_points
 from spcli.sample import street_scan
 from spcli.weights import fold, initial_parameters
-from test_configs import scan_for
 
 # Relative L2 error against float64.
 BOUNDS = {"float32": 1e-5, "tf32": 1e-3, "float16": 5e-3, "bfloat16": 2e-2}

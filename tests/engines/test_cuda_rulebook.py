@@ -142,7 +142,7 @@ def test_keys_are_narrow_while_every_frame_of_a_graph_keeps_to_a_number_of_cells
 
 def test_voxels_of_a_recording_for_any_grid_promise_their_number_of_cells(cuda: Any) -> None:
     from spcli.engines.cuda import voxelize
-    from spcli.engines.cuda.room import ExactRoom
+    from spcli.engines.cuda.capacity import ExactRoom
 
     points = Points(np.zeros((1, 3), np.float32), (0, 1, 2), (0,))
     for size, wide in ((0.05, False), (1e-5, True)):
@@ -193,7 +193,7 @@ def test_bitmaps_of_many_blocks_are_listed_in_larger_ones(cuda: Any, monkeypatch
 def test_a_list_that_overflows_tells_its_true_length_and_stops_at_its_capacity(
     cuda: Any, index: str, geometry: ConvGeometry
 ) -> None:
-    from spcli.engines.cuda.room import FixedRoom
+    from spcli.engines.cuda.capacity import FixedRoom
 
     tensor = scene(25, 200, (8, 20, 21), batch_size=2)
     expected = oracle_rules(tensor, geometry)
@@ -272,8 +272,8 @@ def results(cuda: Any, made: dict[str, Any]) -> list[Any]:
 @pytest.mark.parametrize("index", ["bitmap", "keys", "a grid that grows"])
 def test_a_recording_gives_each_frame_the_maps_of_its_own_sites(cuda: Any, index: str) -> None:
     """Frames that are smaller, empty and larger than the one that was recorded, then that one again."""
+    from spcli.engines.cuda.capacity import FixedRoom
     from spcli.engines.cuda.launch import recorded
-    from spcli.engines.cuda.room import FixedRoom
 
     grows = index == "a grid that grows"
     shape = (6, 18, 20)
@@ -366,8 +366,8 @@ def test_one_row_a_scan_after_a_global_pooling(cuda: Any) -> None:
 
 def test_no_kernel_depends_on_a_number_that_changes_between_frames(cuda: Any) -> None:
     """A launch's arguments are kept by a graph, and a compiled kernel by its constants: both hold capacities only."""
+    from spcli.engines.cuda.capacity import FixedRoom
     from spcli.engines.cuda.launch import observed
-    from spcli.engines.cuda.room import FixedRoom
 
     def launches(tensor: SparseTensor) -> list[Any]:
         seen: list[Any] = []

@@ -14,7 +14,7 @@ from spcli.config import load_preset
 from spcli.engines import load_engine
 from spcli.engines.base import Points, download_voxels
 from spcli.grid import ScanCounts, VoxelSpec
-from spcli.pipeline.features import engine_points
+from spcli.pipeline.channels import engine_points
 from spcli.readers import read
 from spcli.sparse_tensor import VoxelizedScan
 
@@ -58,8 +58,8 @@ class Recorded:
 
     def __init__(self, spec: VoxelSpec, capacity: int, rooms: tuple[int, ...], dtype: str = "float32") -> None:
         from spcli.engines.cuda import voxelize
+        from spcli.engines.cuda.capacity import FixedRoom
         from spcli.engines.cuda.capture import Stream
-        from spcli.engines.cuda.room import FixedRoom
 
         self.spec, self.device = spec, voxelize
         fill = voxelize.upload(np.full((capacity, 4), 0.5, np.float32))  # a point of the grid, were it read

@@ -17,7 +17,7 @@ from spcli.errors import CheckpointError, ConfigError, DeviceError, InputError, 
 from spcli.grid import VoxelSpec
 from spcli.pipeline import run, voxelize
 from spcli.pipeline.prepare import Weights
-from spcli.pipeline.runs import Runs
+from spcli.pipeline.session import Runs
 from spcli.points import PointCloud
 from spcli.readers import StoredTensor
 from spcli.sparse_tensor import SparseTensor

@@ -24,8 +24,8 @@ from spcli.plot import (
     plot_sites,
     plot_sweep,
 )
-from spcli.plot.above import Frame, frame_around, gathered
 from spcli.plot.canvas import THEMES, compact, readable_on
+from spcli.plot.topdown import Frame, frame_around, gathered
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib (extra [plot])")
 

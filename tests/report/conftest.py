@@ -10,7 +10,7 @@ import pytest
 import spcli
 from browser import NAMES, Browser, find_browser
 from report_data import QUICKSTART
-from spcli.pipeline.runs import RunResult
+from spcli.pipeline.session import RunResult
 from spcli.report import Subject
 
 READY = "document.documentElement?.dataset.ready === 'yes'"

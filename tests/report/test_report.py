@@ -20,7 +20,7 @@ import spcli
 from report_data import QUICKSTART
 from spcli.cli.group import group
 from spcli.errors import InputError, UsageError
-from spcli.pipeline.runs import RunResult
+from spcli.pipeline.session import RunResult
 from spcli.report import InputGrid, Subject, read_run, report_page, report_subject, write_report
 from spcli.report.levels import level_axes
 from spcli.report.page import report_data

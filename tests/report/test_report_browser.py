@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import spcli
 from browser import Browser
 from spcli.inspect import KeyedRulebook, Query, rules
-from spcli.pipeline.runs import RunResult
+from spcli.pipeline.session import RunResult
 from spcli.program import Convolve, GlobalPool, HeightCompression, InvertMap, Pool, map_ends
 from spcli.report import Subject, report_subject
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from spcli.engines.base import Engine, Epilogue, LayerParameters, Points, Runner, Voxels, Want
 from spcli.engines.cuda import arrays, convolve, pointwise, pool, rulebook, sites, voxelize
 from spcli.engines.cuda.arrays import STORAGE, empty
+from spcli.engines.cuda.capacity import ExactRoom, Room
 from spcli.engines.cuda.convolve import CudaPacked
 from spcli.engines.cuda.memory import device_errors
-from spcli.engines.cuda.room import ExactRoom, Room
 from spcli.engines.cuda.rulebook import CudaMap
 from spcli.engines.cuda.sites import CudaSites
 from spcli.geometry import ConvGeometry
@@ -147,6 +147,6 @@ class CudaEngine:
         self, program: Program, parameters: Mapping[str, LayerParameters], want: Want, graph: bool = True
     ) -> Runner:
         """A program made ready; a frame is one CUDA graph unless `graph` is False."""
-        from spcli.engines.cuda.graph import CudaRunner, StepRunner
+        from spcli.engines.cuda.runner import CudaRunner, StepRunner
 
         return (CudaRunner if graph else StepRunner)(self, program, parameters, want)

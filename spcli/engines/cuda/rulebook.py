@@ -18,9 +18,9 @@ from torch import Tensor
 
 from spcli.engines.checks import out_shape_of, three
 from spcli.engines.cuda.arrays import download, empty
+from spcli.engines.cuda.capacity import Room
 from spcli.engines.cuda.kernels import rulebook as kernels
 from spcli.engines.cuda.launch import call, launch
-from spcli.engines.cuda.room import Room
 from spcli.engines.cuda.sites import (
     Bitmap,
     CudaSites,

@@ -14,9 +14,9 @@ from spcli.engines.base import Points, Voxels
 from spcli.engines.cpu.voxelize import grid_of
 from spcli.engines.cuda.arrays import STORAGE, download, empty, upload
 from spcli.engines.cuda.blocks import scaled
+from spcli.engines.cuda.capacity import Room
 from spcli.engines.cuda.kernels import voxelize as kernels
 from spcli.engines.cuda.launch import call, launch
-from spcli.engines.cuda.room import Room
 from spcli.engines.cuda.sites import CudaSites, is_wide
 from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelGrid, VoxelSpec
 

@@ -7,7 +7,7 @@ import pytest
 
 from spcli.errors import InputError
 from spcli.grid import FeatureColumn, VoxelSpec
-from spcli.pipeline.features import channel_names, engine_points
+from spcli.pipeline.channels import channel_names, engine_points
 from spcli.points import PointCloud
 
 COLUMNS = ("x", "y", "z", "intensity")

@@ -87,16 +87,16 @@ class Rehearsal:
     """Frames through one runner, each compared with a fresh one that goes step by step; captures are counted."""
 
     def __init__(self, engine: Any, program: Program, builder: ProgramBuilder, monkeypatch: Any) -> None:
-        from spcli.engines.cuda import graph
+        from spcli.engines.cuda import runner as runners
 
         self.captures = 0
-        make = graph.Lane
+        make = runners.Lane
 
         def counted(*arguments: Any) -> Any:
             self.captures += 1
             return make(*arguments)
 
-        monkeypatch.setattr(graph, "Lane", counted)
+        monkeypatch.setattr(runners, "Lane", counted)
         self._engine, self._program, self._builder = engine, program, builder
         self._expected: dict[bytes, Frame] = {}
         self.runner = engine.compile(program, builder.parameters, everything(builder))
@@ -233,16 +233,16 @@ def same_bits(one: Any, other: Any) -> bool:
 @pytest.mark.parametrize("begins_with", ["points", "a tensor"])
 def test_a_frame_starts_work_only_where_it_is_recorded(cuda: Any, begins_with: str, monkeypatch: Any) -> None:
     """Torch operations outside the recording would happen once, at the capture, and never again."""
-    from spcli.engines.cuda import capture, lane
+    from spcli.engines.cuda import capture, frame
 
     seen: set[str] = set()
-    frame_on_device = lane.Lane._frame_on_device
+    frame_on_device = frame.Lane._frame_on_device
 
     def watched(self: Any) -> Any:
         with watching(seen):
             return frame_on_device(self)
 
-    monkeypatch.setattr(lane.Lane, "_frame_on_device", watched)
+    monkeypatch.setattr(frame.Lane, "_frame_on_device", watched)
     if not capture.INTERPRETED:
         pytest.skip("a device's capture notices for itself")
     builder = everything_net()
@@ -304,13 +304,13 @@ def test_frames_in_flight_come_back_in_any_order(cuda: Any, monkeypatch: Any) ->
 
 def test_what_goes_wrong_with_a_frame_is_told_to_the_one_who_asks_for_it(cuda: Any, monkeypatch: Any) -> None:
     """Also where it had to end before another could begin; and the scans after it go through."""
-    from spcli.engines.cuda import lane
+    from spcli.engines.cuda import frame
 
     builder = small_net()
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
     scan = tensor(30, 40)
     rehearse(scan)
-    wait, failing = lane.Lane.wait, [True]
+    wait, failing = frame.Lane.wait, [True]
 
     def sometimes(self: Any) -> Any:
         if failing:
@@ -318,7 +318,7 @@ def test_what_goes_wrong_with_a_frame_is_told_to_the_one_who_asks_for_it(cuda: A
             raise DeviceError("the card fell out")
         return wait(self)
 
-    monkeypatch.setattr(lane.Lane, "wait", sometimes)
+    monkeypatch.setattr(frame.Lane, "wait", sometimes)
     tickets = [rehearse.runner.submit(scan) for _ in range(rehearse.runner.depth + 1)]
     with pytest.raises(DeviceError, match="fell out"):
         rehearse.runner.result(tickets[0])
@@ -327,19 +327,19 @@ def test_what_goes_wrong_with_a_frame_is_told_to_the_one_who_asks_for_it(cuda: A
 
 
 def test_a_scan_for_which_there_is_no_memory_leaves_no_trace(cuda: Any, monkeypatch: Any) -> None:
-    from spcli.engines.cuda import graph
+    from spcli.engines.cuda import runner as runners
 
     builder = small_net()
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
     rehearse(tensor(30, 40))
-    make = graph.Lane
+    make = runners.Lane
 
     def refusing(*arguments: Any) -> Any:
         if arguments[3] > 200:
             raise DeviceError("too little memory")
         return make(*arguments)
 
-    monkeypatch.setattr(graph, "Lane", refusing)
+    monkeypatch.setattr(runners, "Lane", refusing)
     with pytest.raises(DeviceError):
         rehearse.runner.submit(tensor(31, 400))
     rehearse(tensor(30, 40))
@@ -434,7 +434,7 @@ def test_phases_are_timed(cuda: Any) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 1000, 12345, 2**20 + 1])
 def test_capacities_have_slack_and_few_sizes(length: int) -> None:
-    from spcli.engines.cuda.graph import bucket
+    from spcli.engines.cuda.runner import bucket
 
     assert length * 1.09 <= bucket(length) <= max(64, length * 1.42)
     assert bucket(bucket(length)) >= bucket(length)

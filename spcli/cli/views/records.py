@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from spcli.cli.console import console
-from spcli.cli.render import CsvWriter, flat, json_line, json_text, table, write_line
+from spcli.cli.views.render import CsvWriter, flat, json_line, json_text, table, write_line
 
 Record = Mapping[str, Any]
 

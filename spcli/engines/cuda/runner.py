@@ -15,13 +15,13 @@ import torch
 
 from spcli.engines.base import Frame, LayerParameters, Points, Want
 from spcli.engines.checks import site_shapes
+from spcli.engines.cuda.capacity import LearningRoom
 from spcli.engines.cuda.capture import Stream
 from spcli.engines.cuda.engine import CudaEngine
+from spcli.engines.cuda.frame import Lane, Work
 from spcli.engines.cuda.inputs import Kind, Scan, examine
-from spcli.engines.cuda.lane import Lane, Work
 from spcli.engines.cuda.launch import INTERPRETED
 from spcli.engines.cuda.memory import device_errors
-from spcli.engines.cuda.room import LearningRoom
 from spcli.engines.eager import EagerRunner, check_rows
 from spcli.grid import fixed_grid
 from spcli.program import HeightCompression, Program, ToDense

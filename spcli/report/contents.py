@@ -15,7 +15,7 @@ from spcli.readers import Scan, StoredTensor
 from spcli.rulebook import Rulebook
 
 if TYPE_CHECKING:
-    from spcli.pipeline.runs import RunResult
+    from spcli.pipeline.session import RunResult
 
 
 class InputGrid(Struct, frozen=True):

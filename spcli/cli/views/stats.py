@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spcli.cli.render import amount, flat, table
+from spcli.cli.views.render import amount, flat, table
 from spcli.errors import InputError
 
 Stats = dict[str, Any]

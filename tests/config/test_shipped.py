@@ -9,7 +9,7 @@ import spcli
 from reference64 import output64, relative_l2
 from spcli.config import Config, load_preset, preset_names
 from spcli.engines.base import Want
-from spcli.pipeline.features import engine_points
+from spcli.pipeline.channels import engine_points
 from spcli.points import PointCloud
 from spcli.sample import street_scan
 from spcli.sparse_tensor import SparseTensor

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from spcli.cli.render import CsvWriter, amount, flat, json_line, json_text, shown, table, write_bytes, write_line
+from spcli.cli.views.render import CsvWriter, amount, flat, json_line, json_text, shown, table, write_bytes, write_line
 
 if TYPE_CHECKING:
     from spcli.config import Config
     from spcli.network import Network
-    from spcli.pipeline.plan import Job
+    from spcli.pipeline.outputs import Job
 
 NETWORK_SCHEMA = "spcli.network/1"
-PLAN_SCHEMA = "spcli.pipeline.plan/1"
+PLAN_SCHEMA = "spcli.pipeline.outputs/1"
 
 
 def network_object(config: Config, network: Network) -> dict[str, Any]:

@@ -6,7 +6,15 @@ import pytest
 
 from spcli.config import load_preset, read_config
 from spcli.errors import UsageError
-from spcli.pipeline.plan import Job, check_existing, check_space, estimated_bytes, free_bytes, plan_jobs, site_strides
+from spcli.pipeline.outputs import (
+    Job,
+    check_existing,
+    check_space,
+    estimated_bytes,
+    free_bytes,
+    plan_jobs,
+    site_strides,
+)
 from spcli.readers import ScanPath
 
 

@@ -10,7 +10,7 @@ import pytest
 from spcli.config import load_preset, read_config
 from spcli.errors import UsageError
 from spcli.pipeline import run
-from spcli.pipeline.whatif import predict, sweep
+from spcli.pipeline.predict import predict, sweep
 from spcli.points import PointCloud
 from spcli.readers import Scan, StoredTensor
 from spcli.sample import street_scan

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from spcli.cli.byte_text import Texts, as_bytes, joined, of_numbers, of_strings, to_the_right
-from spcli.cli.render import json_line
+from spcli.cli.views.columns import Texts, as_bytes, joined, of_numbers, of_strings, to_the_right
+from spcli.cli.views.render import json_line
 from spcli.inspect import KeyedRulebook, RuleChunk, TableChunk
 
 AXES = {1: "", 2: "yx", 3: "zyx"}

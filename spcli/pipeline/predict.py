@@ -17,7 +17,7 @@ from spcli.engines.base import Engine, Want
 from spcli.errors import ConfigError, UsageError
 from spcli.grid import check_spec
 from spcli.pipeline import run
-from spcli.pipeline.runs import RunResult
+from spcli.pipeline.session import RunResult
 from spcli.readers import Columns, Scan, StoredTensor, read
 from spcli.sparse_tensor import SparseTensor
 

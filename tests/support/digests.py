@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import oracle
 from contract import scene, scene_rules
@@ -79,7 +79,6 @@ def network(engine: Any) -> str:
 
 def main() -> None:
     """Everything on every number of threads."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
     engine = load_engine("cpu")
     by_threads, worst = {}, 0.0
     for threads in (1, 2, 3):

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from pathlib import Path
 
-QUICKSTART = Path(__file__).parent.parent / "sample_data" / "street_000.bin"
+QUICKSTART = Path(__file__).resolve().parents[2] / "sample_data" / "street_000.bin"

@@ -12,7 +12,7 @@ from spcli.engines.base import Engine, Frame, Points, Runner, Want
 from spcli.errors import ConfigError, InputError, Problem
 from spcli.grid import ScanCounts, VoxelSpec, fixed_grid
 from spcli.network import Network
-from spcli.pipeline.features import channel_names, engine_points
+from spcli.pipeline.channels import channel_names, engine_points
 from spcli.pipeline.prepare import Prepared, Weights, Workshop
 from spcli.pipeline.records import result_warnings, stored_counts
 from spcli.points import PointCloud

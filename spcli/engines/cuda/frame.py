@@ -12,11 +12,11 @@ from torch import Tensor
 from spcli.engines.base import Frame, Want
 from spcli.engines.checks import site_shapes
 from spcli.engines.cuda.arrays import empty
+from spcli.engines.cuda.capacity import FixedRoom
 from spcli.engines.cuda.capture import Clock, Stream, host_buffer
 from spcli.engines.cuda.engine import CudaEngine
 from spcli.engines.cuda.inputs import Kind, PointsInput, PointsKind, Scan, TensorInput
 from spcli.engines.cuda.launch import call
-from spcli.engines.cuda.room import FixedRoom
 from spcli.engines.cuda.sites import CudaSites
 from spcli.engines.cuda.voxelize import Extras, record, scan_counts
 from spcli.engines.eager import EagerRunner, Index, walk_index

@@ -1,0 +1,1 @@
+"""Text for people: tables, trees and lines made from what the library gives."""
