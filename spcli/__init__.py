@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from spcli.inspect import load_rulebooks as load_rulebooks
     from spcli.inspect.diff import diff_rulebooks as diff_rulebooks
     from spcli.inspect.verify import verify_rulebook as verify_rulebook
-    from spcli.network import build_network as build_network
+    from spcli.lowering import build_network as build_network
     from spcli.pipeline import run as run
     from spcli.pipeline import voxelize as voxelize
     from spcli.pipeline.explain import Explainer as Explainer
@@ -87,7 +87,7 @@ _HOMES = {
     "VoxelSpec": "grid",
     "Want": "engines.base",
     "Weights": "pipeline.prepare",
-    "build_network": "network",
+    "build_network": "lowering",
     "describe_file": "describe",
     "diff_rulebooks": "inspect.diff",
     "find_scans": "readers",

@@ -6,6 +6,7 @@ The command line prints it and ends with `exit_code`; anything else that escapes
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,3 +74,12 @@ class CheckFailed(SpcliError):
     """A check the user asked for did not pass (exit 7)."""
 
     exit_code = 7
+
+
+def suggestion(word: str, choices: Iterable[str]) -> str:
+    """`; did you mean 'x'?` where one of `choices` is close to `word`, else nothing."""
+    from difflib import get_close_matches  # on a mistake only
+
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = get_close_matches(word.lower(), by_lower, 1, 0.6)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""

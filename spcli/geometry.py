@@ -65,6 +65,36 @@ class ConvGeometry:
         return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes)
 
 
+@dataclass(frozen=True)
+class CellAxes:
+    """Where cells lie among the input's: the centre of site s is at `scale * s + shift`, z, y, x.
+
+    Both are in cells of the input, counted from the centre of its site 0. A 2-D grid uses y and x; an axis that was
+    flattened has scale 0.
+    """
+
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
+    shift: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    def after(self, geometry: ConvGeometry) -> CellAxes:
+        """The cells of a window's outputs: each lies in the middle of its window."""
+        scale, shift = list(self.scale), list(self.shift)
+        sizes = zip(geometry.stride, geometry.padding, geometry.dilation, geometry.kernel_size, strict=True)
+        for axis, (stride, padding, dilation, kernel) in enumerate(sizes, start=-geometry.ndim):
+            middle = dilation * (kernel - 1) / 2 - padding
+            if geometry.transposed:
+                scale[axis] /= stride
+                shift[axis] -= scale[axis] * middle
+            else:
+                shift[axis] += scale[axis] * middle
+                scale[axis] *= stride
+        return CellAxes(tuple(scale), tuple(shift))
+
+    def flattened(self) -> CellAxes:
+        """Without height: every cell at the bottom of the input's grid."""
+        return CellAxes((0.0, *self.scale[1:]), (-0.5, *self.shift[1:]))
+
+
 def submanifold_geometry(kernel_size: tuple[int, ...], dilation: tuple[int, ...]) -> ConvGeometry:
     """The geometry of a submanifold convolution; the kernel must be odd on every axis (the layers check it)."""
     ones, zeros = (1,) * len(kernel_size), (0,) * len(kernel_size)

@@ -6,16 +6,27 @@ Sites 0 and value 0 are the input. The index operations need positions only and 
 operation; both tuples are in an order that may be executed as it stands.
 
 Shapes are not part of a program: sites carry their shape at run time, so one program serves scans of every extent.
+
+What follows from a program alone is said here, by the operations themselves: which sites, shape, stride and centres an
+index operation makes of those before (`fold_sites`), and which rows of which values a value operation reads (`reads`).
+Engines carry operations out; nothing else in the package asks what kind of operation it is looking at.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal, TypeVar
 
+import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
-from spcli.geometry import ConvGeometry
+from spcli.geometry import CellAxes, ConvGeometry
 from spcli.grid import VoxelSpec
+
+Shape = tuple[int, ...]
+Stride = tuple[float, ...]
+OfSites = TypeVar("OfSites")
 
 ActivationKind = Literal["none", "relu", "leaky_relu", "gelu"]
 
@@ -39,6 +50,24 @@ class BuildMap(Struct, frozen=True):
     map: int
     outputs: int
 
+    def shape_after(self, shape: Shape) -> Shape:
+        """The outputs' shape; entries can be 0 or less where the window does not fit."""
+        return self.geometry.out_spatial_shape(shape)
+
+    def stride_after(self, stride: Stride) -> Stride:
+        """Cells of the input that an output spans; whole numbers stay ints."""
+        pairs = tuple(zip(stride, self.geometry.stride, strict=True))
+        if self.geometry.transposed:
+            return tuple(have // by if have % by == 0 else have / by for have, by in pairs)
+        return tuple(have * by for have, by in pairs)
+
+    def axes_after(self, axes: CellAxes) -> CellAxes:
+        """Where the outputs' cells lie: each in the middle of its window."""
+        return axes.after(self.geometry)
+
+    def sites_after(self, sites: NDArray[np.int32] | None, batch_size: int) -> None:
+        """Only the rulebook tells the outputs of a window."""
+
 
 class InvertMap(Struct, frozen=True):
     """Map slot `map` is map slot `source` with its ends swapped: same taps, outputs at the source's input sites."""
@@ -50,18 +79,72 @@ class InvertMap(Struct, frozen=True):
 class FlattenSites(Struct, frozen=True):
     """Sites slot `outputs` are the 2-D sites (batch, y, x) that have at least one active z in sites slot `sites`."""
 
+    ndim: ClassVar[int] = 2
     sites: int
     outputs: int
+
+    def shape_after(self, shape: Shape) -> Shape:
+        """The shape without its first axis."""
+        return shape[1:]
+
+    def stride_after(self, stride: Stride) -> Stride:
+        """The stride without its first axis."""
+        return stride[1:]
+
+    def axes_after(self, axes: CellAxes) -> CellAxes:
+        """All cells of a column at the bottom of the grid."""
+        return axes.flattened()
+
+    def sites_after(self, sites: NDArray[np.int32] | None, batch_size: int) -> NDArray[np.int32] | None:
+        """The columns `[M, 3]` of sites `[N, 4]`; None where those are not known."""
+        return None if sites is None else np.unique(sites[:, [0, 2, 3]], axis=0)
 
 
 class GlobalSites(Struct, frozen=True):
-    """Sites slot `outputs` has one row a scan of the batch: indices `[B, 1]`, no spatial axis."""
+    """Sites slot `outputs` has one row per scan of the batch: indices `[B, 1]`, no spatial axis."""
 
+    ndim: ClassVar[int] = 0
     sites: int
     outputs: int
 
+    def shape_after(self, shape: Shape) -> Shape:
+        """No axis is left."""
+        return ()
 
-IndexOp = BuildMap | InvertMap | FlattenSites | GlobalSites
+    def stride_after(self, stride: Stride) -> Stride:
+        """No axis is left."""
+        return ()
+
+    def axes_after(self, axes: CellAxes) -> CellAxes:
+        """Drawn as rows along z, at the input's first cell."""
+        return CellAxes()
+
+    def sites_after(self, sites: NDArray[np.int32] | None, batch_size: int) -> NDArray[np.int32]:
+        """The numbers of the scans."""
+        return np.arange(batch_size, dtype=np.int32)[:, None]
+
+
+DerivedSites = FlattenSites | GlobalSites
+"""What follows from the sites before it alone; `ndim` axes are left."""
+SitesOp = BuildMap | DerivedSites
+IndexOp = SitesOp | InvertMap
+
+
+class Read(Struct, frozen=True):
+    """A value that an operation reads, and which of its rows make an output row.
+
+    `kind` is `same`, the row of that number; `map`, the rows that map slot `map` joins to it; `global`, every row of
+    its scan; or `flatten`, the rows above its cell.
+    """
+
+    value: int
+    kind: Literal["same", "map", "global", "flatten"] = "same"
+    map: int | None = None
+
+
+def _rows_of(*values: int | None) -> tuple[Read, ...]:
+    """Values read row by row; None is no value."""
+    return tuple(Read(value) for value in values if value is not None)
 
 
 class Convolve(Struct, frozen=True):
@@ -70,6 +153,7 @@ class Convolve(Struct, frozen=True):
     `map` None is the pointwise product of a Linear layer (kernel volume 1, no rules). `add` is a value slot.
     """
 
+    joinable: ClassVar[bool] = True
     map: int | None
     input: int
     output: int
@@ -77,43 +161,74 @@ class Convolve(Struct, frozen=True):
     add: int | None = None
     activation: Activation = NO_ACTIVATION
 
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """The input through the map, or row by row; then what is added."""
+        first = Read(self.input) if self.map is None else Read(self.input, "map", self.map)
+        return (first, *_rows_of(self.add))
+
 
 class Pool(Struct, frozen=True):
     """Maximum or mean over the active input sites of each output's window."""
 
+    joinable: ClassVar[bool] = True
     map: int
     input: int
     output: int
     reduce: Literal["max", "mean"]
 
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """The input through the map."""
+        return (Read(self.input, "map", self.map),)
+
 
 class GlobalPool(Struct, frozen=True):
     """Maximum or mean over all sites of each scan in the batch; a scan without sites gives zeros."""
 
+    joinable: ClassVar[bool] = False
     input: int
     output: int
     reduce: Literal["max", "mean"]
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """Every row of a scan."""
+        return (Read(self.input, "global"),)
 
 
 class Concat(Struct, frozen=True):
     """Channels of `inputs` side by side; all lie over the same sites slot."""
 
+    joinable: ClassVar[bool] = True
     inputs: tuple[int, ...]
     output: int
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """Every input, row by row."""
+        return _rows_of(*self.inputs)
 
 
 class Add(Struct, frozen=True):
     """Sum of `inputs`, from the first to the last, then the activation."""
 
+    joinable: ClassVar[bool] = True
     inputs: tuple[int, ...]
     output: int
     activation: Activation = NO_ACTIVATION
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """Every input, row by row."""
+        return _rows_of(*self.inputs)
 
 
 class LayerNorm(Struct, frozen=True):
     """`activation(layer_norm(input) + add)` over the channels of each row, biased variance, with the norm weight and
     bias of layer `parameters`."""
 
+    joinable: ClassVar[bool] = True
     input: int
     output: int
     parameters: str
@@ -121,29 +236,53 @@ class LayerNorm(Struct, frozen=True):
     add: int | None = None
     activation: Activation = NO_ACTIVATION
 
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """The input and what is added, row by row."""
+        return _rows_of(self.input, self.add)
+
 
 class ChannelReduction(Struct, frozen=True):
     """Sums neighbouring channels: `[N, C]` seen as `[N, C_out, C / C_out]`, summed over the last axis."""
 
+    joinable: ClassVar[bool] = False
     input: int
     output: int
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """The input, row by row."""
+        return _rows_of(self.input)
 
 
 class HeightCompression(Struct, frozen=True):
     """`[N, C]` over 3-D sites to `[M, C * Z]` over their flattened sites, channel `c * Z + z`; absent cells are 0."""
 
+    joinable: ClassVar[bool] = False
     input: int
     output: int
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """The rows above each cell."""
+        return (Read(self.input, "flatten"),)
 
 
 class ToDense(Struct, frozen=True):
     """A dense float32 `[B, C, Z, Y, X]` (2-D: `[B, C, Y, X]`), zero where no site is active. Only ever an output."""
 
+    joinable: ClassVar[bool] = False
     input: int
     output: int
 
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """The input, row by row."""
+        return _rows_of(self.input)
+
 
 ValueOp = Convolve | Pool | GlobalPool | Concat | Add | LayerNorm | ChannelReduction | HeightCompression | ToDense
+"""Each has `output`, `reads`, and `joinable`: whether it can write straight into the columns of a concatenation."""
 
 
 class Value(Struct, frozen=True):
@@ -189,12 +328,44 @@ class Program(Struct, frozen=True):
     voxelize: VoxelSpec | None = None
 
 
+def builds(program: Program) -> dict[int, BuildMap]:
+    """The operation that builds each map slot, inverted maps aside."""
+    return {op.map: op for op in program.index_ops if isinstance(op, BuildMap)}
+
+
+def inverted(program: Program) -> dict[int, int]:
+    """The map slots that are inverted, each with the slot of its forward map."""
+    return {op.map: op.source for op in program.index_ops if isinstance(op, InvertMap)}
+
+
 def map_ends(program: Program) -> dict[int, tuple[int, int]]:
     """Map slot to the sites slots of its inputs and outputs."""
-    ends: dict[int, tuple[int, int]] = {}
+    ends = {slot: (op.sites, op.outputs) for slot, op in builds(program).items()}
+    return ends | {slot: ends[source][::-1] for slot, source in inverted(program).items()}
+
+
+def fold_sites(program: Program, start: OfSites, after: Callable[[SitesOp, OfSites], OfSites]) -> tuple[OfSites, ...]:
+    """What holds of every sites slot, where `start` holds of the input's: `after` makes it from one slot to the next.
+
+    Slots that keep the sites before them keep what holds of these.
+    """
+    found = [start] * program.sites
     for op in program.index_ops:
-        if isinstance(op, BuildMap):
-            ends[op.map] = (op.sites, op.outputs)
-        elif isinstance(op, InvertMap):
-            ends[op.map] = ends[op.source][::-1]
-    return ends
+        if not isinstance(op, InvertMap) and op.outputs != op.sites:
+            found[op.outputs] = after(op, found[op.sites])
+    return tuple(found)
+
+
+def site_shapes(program: Program, spatial_shape: Shape) -> tuple[Shape, ...]:
+    """The spatial shape of every sites slot for an input of `spatial_shape`; entries can be 0 or less."""
+    return fold_sites(program, spatial_shape, lambda op, shape: op.shape_after(shape))
+
+
+def site_strides(program: Program, stride: Stride) -> tuple[Stride, ...]:
+    """Cells a site spans, z, y, x, by sites slot, where the input's span `stride`. Empty where no axis is left."""
+    return fold_sites(program, stride, lambda op, before: op.stride_after(before))
+
+
+def site_axes(program: Program) -> tuple[CellAxes, ...]:
+    """Where the cells of every sites slot lie among the input's."""
+    return fold_sites(program, CellAxes(), lambda op, before: op.axes_after(before))

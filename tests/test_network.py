@@ -13,7 +13,9 @@ from spcli import program as ops
 from spcli.errors import ConfigError
 from spcli.grid import FeatureColumn, VoxelSpec
 from spcli.layers import LAYERS, Layer
-from spcli.network import Network, Unreadable, build_network, lower_layers, shape_chain, site_shapes
+from spcli.lowering import Unreadable, build_network, lower_layers
+from spcli.network import Network, shape_chain
+from spcli.program import site_shapes
 
 KITTI = VoxelSpec(
     (0.05, 0.05, 0.1),

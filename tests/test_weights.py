@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from spcli.config import load_preset
 from spcli.errors import CheckpointError, ConfigError, UsageError
 from spcli.layers import LAYERS, Layer
-from spcli.network import Network, build_network
+from spcli.lowering import build_network
+from spcli.network import Network
 from spcli.weights import check_fit, fold, initial_parameters, load_weights, save_weights
 from strategies import examples
 

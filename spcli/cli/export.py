@@ -112,7 +112,8 @@ def _of_points(config: Config | None, scan: Scan, color: str, options: Mapping[s
     from spcli.export import site_cloud
     from spcli.pipeline import voxelize
     from spcli.pipeline.channels import channel_names
-    from spcli.pipeline.records import loss_warnings, voxels_meta
+    from spcli.pipeline.meta import voxels_meta
+    from spcli.pipeline.records import loss_warnings
     from spcli.points import PointCloud
 
     assert isinstance(scan.content, PointCloud)
@@ -165,7 +166,7 @@ def _check_layer(config: Config, name: str | None) -> None:
 
 def _layer_meta(result: RunResult, scan: Scan, name: str) -> dict[str, Any]:
     """What places a layer's output."""
-    from spcli.pipeline.records import features_meta, place_of
+    from spcli.pipeline.meta import features_meta, place_of
 
     place = place_of(scan, result.network.program.voxelize, result.frame.grid)
     layer = next(layer for layer in result.network.layers if layer.name == name)
@@ -176,8 +177,8 @@ def _site_sets(result: RunResult, scan: Scan) -> list[tuple[tuple[str, ...], Spa
     """Layers, sites and what places them, of every set of sites of a run."""
     import numpy as np
 
+    from spcli.pipeline.meta import place_of, stored_stride
     from spcli.pipeline.outputs import site_strides
-    from spcli.pipeline.records import place_of, stored_stride
     from spcli.plot.sites import site_sets
     from spcli.sparse_tensor import SparseTensor
 

@@ -123,7 +123,7 @@ def _taps(names: Sequence[str], config: Config) -> list[str]:
     known = [layer.name for layer in config.layers]
     for name in names:
         if name not in known:
-            from spcli.network import suggestion
+            from spcli.errors import suggestion
 
             raise UsageError(f"--layer {name}: no such layer{suggestion(name, known) or f'; there are {known}'}")
     return [f"features.{name}" for name in dict.fromkeys(names)]

@@ -13,8 +13,8 @@ import msgspec
 
 from spcli.config.sections import Feature
 from spcli.config.yaml_text import flow
+from spcli.errors import suggestion
 from spcli.layers.base import GELU, INPUT, BatchNorm1d, LayerNorm, LeakyReLU, ReLU
-from spcli.network import suggestion
 
 T = TypeVar("T", bound=msgspec.Struct)
 Report = Callable[[str, str], None]

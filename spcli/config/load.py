@@ -15,10 +15,11 @@ from spcli.config.overrides import Override, apply_to_layers, apply_to_sections,
 from spcli.config.presets import find_config, preset_path
 from spcli.config.sections import VERSION, Defaults, Voxelize, check_voxelize, voxelize_warnings
 from spcli.config.yaml_text import YamlError, flow, parse
-from spcli.errors import ConfigError, Problem, UsageError
+from spcli.errors import ConfigError, Problem, UsageError, suggestion
 from spcli.grid import VoxelSpec
 from spcli.layers import LAYERS, Layer
-from spcli.network import Network, Unreadable, lower_layers, suggestion
+from spcli.lowering import Unreadable, lower_layers
+from spcli.network import Network
 
 MAX_BYTES = 1_000_000
 _ROOT_KEYS = ("version", "name", "voxelize", "defaults", "layers")

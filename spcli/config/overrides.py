@@ -16,8 +16,7 @@ from msgspec.structs import replace
 
 from spcli.config.sections import Defaults, Voxelize
 from spcli.config.yaml_text import YamlError, parse_value
-from spcli.errors import Problem
-from spcli.network import suggestion
+from spcli.errors import Problem, suggestion
 
 PREFIX = "SPCLI_"
 SECTIONS = ("name", "voxelize", "defaults", "layers")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 
-from spcli.errors import UsageError
-from spcli.network import suggestion
+from spcli.errors import UsageError, suggestion
 
 _EXAMPLE = "worked_example_"
 """How configurations begin that are there to be read: they take the tensor of the worked example, and no scan."""

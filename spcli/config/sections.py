@@ -149,7 +149,7 @@ def _check_columns(spec: VoxelSpec) -> list[Problem]:
 
 
 def _check_features(spec: VoxelSpec) -> list[Problem]:
-    from spcli.network import suggestion
+    from spcli.errors import suggestion
 
     if spec.features is None:
         return []

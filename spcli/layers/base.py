@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from spcli.geometry import ConvGeometry
-from spcli.program import Activation, ValueOp
+from spcli.program import Activation, DerivedSites, ValueOp
 
 INPUT = "$input"
 """The reference that names the network's input."""
@@ -187,11 +187,8 @@ class Lowering(Protocol):
     def inverse_map(self, rows: Rows, kernel_size: tuple[int, ...], indice_key: str) -> KeyedSlots:
         """The map of an earlier layer with its ends swapped; `rows` must lie on that layer's output sites."""
 
-    def flattened(self, rows: Rows) -> int:
-        """The sites slot without its first axis."""
-
-    def one_a_scan(self, rows: Rows) -> int:
-        """The sites slot with one row a scan."""
+    def derived(self, rows: Rows, kind: type[DerivedSites]) -> int:
+        """The sites slot that an operation of `kind` makes of that of `rows`."""
 
     def height(self, rows: Rows) -> int:
         """Cells along the first axis, 0 where not known yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spcli.layers.base import Layer, Lowered, Lowering, Reference
+from spcli.program import FlattenSites
 from spcli.program import HeightCompression as HeightCompressionOp
 from spcli.program import ToDense as ToDenseOp
 
@@ -17,7 +18,7 @@ class HeightCompression(Layer, frozen=True, kw_only=True):
         source = net.rows(self.input)
         net.needs_axes(source, (3,))
         channels = net.channels(source)
-        output = net.value(net.flattened(source), channels * net.height(source))
+        output = net.value(net.derived(source, FlattenSites), channels * net.height(source))
         net.emit(HeightCompressionOp(source.value, output.value))
         return Lowered(source, output, channels)
 

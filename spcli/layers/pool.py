@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from spcli.geometry import regular_geometry
 from spcli.layers.base import KernelSize, Layer, Lowered, Lowering, Margins, Name, Reference, Steps, per_axis
-from spcli.program import GlobalPool, Pool
+from spcli.program import GlobalPool, GlobalSites, Pool
 
 Reduce = Literal["max", "mean"]
 
@@ -79,7 +79,7 @@ class GlobalPooling(Layer, frozen=True, kw_only=True):
         source = net.rows(self.input)
         net.needs_axes(source, (2, 3))
         channels = net.channels(source)
-        output = net.value(net.one_a_scan(source), channels)
+        output = net.value(net.derived(source, GlobalSites), channels)
         net.emit(GlobalPool(source.value, output.value, self.reduce))
         return Lowered(source, output, channels)
 

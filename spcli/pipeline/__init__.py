@@ -22,20 +22,17 @@ from spcli.errors import InputError, UsageError
 from spcli.grid import VoxelSpec, check_spec
 from spcli.pipeline.batch import Batch, Result, process
 from spcli.pipeline.channels import channel_names, engine_points
+from spcli.pipeline.meta import features_meta, place_of, rulebooks_meta, voxels_meta
 from spcli.pipeline.outputs import Job
 from spcli.pipeline.prepare import Weights, WeightsLike, as_weights
 from spcli.pipeline.records import (
     RUN_SCHEMA,
     VOXELIZE_SCHEMA,
     Record,
-    features_meta,
     layer_records,
     loss_warnings,
-    place_of,
-    rulebooks_meta,
     scan_record,
     stored_counts,
-    voxels_meta,
 )
 from spcli.pipeline.session import Begun, RunResult, Runs, check_tensor
 from spcli.points import PointCloud

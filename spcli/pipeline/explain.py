@@ -15,9 +15,9 @@ from spcli.inspect.explain import Explanation, Term, explain, explainable, recip
 from spcli.inspect.sites import Where, only_row, place_from
 from spcli.network import Network
 from spcli.pipeline import DRAWN, run, voxelize
+from spcli.pipeline.meta import key_strides, place_of, stored_stride
 from spcli.pipeline.outputs import site_strides
 from spcli.pipeline.prepare import Parameters, Weights, WeightsLike, as_weights
-from spcli.pipeline.records import key_strides, place_of, stored_stride
 from spcli.pipeline.session import RunResult
 from spcli.readers import Scan, StoredTensor, read
 

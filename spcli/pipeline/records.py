@@ -6,19 +6,17 @@ A record may hold times; what goes into a file of results may not, so that equal
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from spcli import __version__
 from spcli.engines.base import Frame
 from spcli.errors import SpcliError
-from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelGrid, VoxelSpec
-from spcli.network import LayerInfo, Network
-from spcli.pipeline.outputs import Job, site_strides
-from spcli.program import map_ends
-from spcli.readers import Scan, StoredTensor
+from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelSpec
+from spcli.network import Network
+from spcli.pipeline.outputs import Job
+from spcli.readers import StoredTensor
 from spcli.stats import layer_pairs, point_counts
 
 Record = dict[str, Any]
@@ -27,7 +25,6 @@ VOXELIZE_SCHEMA = "spcli.voxelize/1"
 RUN_SCHEMA = "spcli.run/1"
 MANIFEST_SCHEMA = "spcli.manifest/1"
 MOST_NAMES = 5
-AXES = {4: ["batch", "z", "y", "x"], 3: ["batch", "y", "x"], 1: ["batch"]}
 
 
 def scan_record(schema: str, job: Job, device: str, counts: ScanCounts | None, voxels: int) -> Record:
@@ -145,85 +142,6 @@ def result_warnings(spec: VoxelSpec | None, network: Network, frame: Frame) -> l
     """What is to be said about one scan's run, besides what its reader said."""
     lost = loss_warnings(frame.scan, spec) if frame.scan and spec else []
     return [*lost, *empty_layers_warning(network, frame), *not_finite_warnings(frame)]
-
-
-# `meta`, the JSON string inside a file.
-
-
-def voxels_meta(scan: Scan, spec: VoxelSpec, grid: VoxelGrid, counts: ScanCounts, channels: Sequence[str]) -> Record:
-    """`meta` of voxels. The range is the configured one, or the scan's own where none is configured."""
-    return {
-        "schema": "spcli.voxels/1",
-        **_origin(scan),
-        "axes": AXES[4],
-        "channels": list(channels),
-        "voxel_size": list(spec.voxel_size),
-        "point_cloud_range": list(spec.point_cloud_range or _extent(grid)),
-        "stride": [1, 1, 1],
-        "reduce": spec.reduce,
-        "points": point_counts(counts),
-        "max_points_in_a_voxel": counts.voxels.max_points_in_a_voxel,
-    }
-
-
-def place_of(scan: Scan, spec: VoxelSpec | None, grid: VoxelGrid | None) -> Record:
-    """Where sites lie in metres: `voxel_size` and `point_cloud_range`, None where nothing tells."""
-    if isinstance(scan.content, StoredTensor):
-        meta = scan.content.meta
-        return {name: meta.get(name) for name in ("voxel_size", "point_cloud_range")}
-    assert spec is not None
-    limits = spec.point_cloud_range or (grid and _extent(grid))
-    return {"voxel_size": list(spec.voxel_size), "point_cloud_range": limits and list(limits)}
-
-
-def features_meta(scan: Scan, network: Network, layer: LayerInfo, place: Mapping[str, Any], channels: int) -> Record:
-    """`meta` of a layer's features."""
-    value = network.program.values[network.program.layers[layer.name]]
-    stride = site_strides(network, stored_stride(scan))[layer.out_sites]
-    return {
-        "schema": "spcli.pipeline.channels/1",
-        **_origin(scan),
-        "layer": layer.name,
-        "axes": AXES[1 + len(stride)],
-        "dense": value.dense,
-        "channels": [f"{layer.name}.{channel}" for channel in range(channels)],
-        **place,
-        "stride": list(stride),
-    }
-
-
-def rulebooks_meta(scan: Scan, network: Network, place: Mapping[str, Any]) -> Record:
-    """`meta` of a rulebook dump."""
-    ndim = len(site_strides(network)[0])
-    strides = key_strides(network, scan)
-    return {"schema": "spcli.rulebooks/1", **_origin(scan), "axes": AXES[1 + ndim], **place, "strides": strides}
-
-
-def stored_stride(scan: Scan) -> object:
-    """What the file of a tensor says of the voxels that its own sites span."""
-    return scan.content.meta.get("stride") if isinstance(scan.content, StoredTensor) else None
-
-
-def key_strides(network: Network, scan: Scan) -> Record:
-    """Voxels that a site spans at the two ends of each key: `{key: {"in": [z, y, x], "out": [z, y, x]}}`."""
-    strides = site_strides(network, stored_stride(scan))
-    ends = map_ends(network.program)
-    return {
-        keyed.key: dict(zip(("in", "out"), (list(strides[slot]) for slot in ends[keyed.map]), strict=True))
-        for keyed in network.program.keys
-    }
-
-
-def _origin(scan: Scan) -> Record:
-    """What a file was made from. The name without its folders, so that moving a data set changes no byte."""
-    return {"version": __version__, "source": os.path.basename(scan.source), "input_sha256": scan.digest}
-
-
-def _extent(grid: VoxelGrid) -> list[float]:
-    """x0, y0, z0, x1, y1, z1 of a grid's cells, metres."""
-    low = grid.origin.astype(float)
-    high = low + grid.voxel_size.astype(float) * grid.cells[::-1]
-    return [round(value, 6) for value in (*low.tolist(), *high.tolist())]
 
 
 def stored_counts(stored: StoredTensor) -> ScanCounts | None:

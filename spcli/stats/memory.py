@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from spcli.engines.eager import Plan, inputs_of, kept_slots, plan_buffers
-from spcli.program import Add, BuildMap, Concat, Convolve, LayerNorm, Pool, Program, ValueOp, map_ends
+from spcli.engines.eager import Plan, kept_slots, plan_buffers
+from spcli.program import Program, ValueOp, builds
 
 if TYPE_CHECKING:
     from spcli.engines.base import Frame
@@ -64,14 +64,13 @@ def frame_memory(network: Network, frame: Frame, batch_size: int) -> FrameMemory
 def _map_bytes(network: Network, frame: Frame) -> dict[str, tuple[int, int]]:
     """Bytes of the rules and of the table of every map, by the layer that first uses it; inverse ones have none."""
     program = network.program
-    ends = map_ends(program)
-    built = {op.map for op in program.index_ops if isinstance(op, BuildMap)}
+    built = builds(program)
     found = {}
     for keyed in program.keys:
-        if keyed.map in built:
-            built.remove(keyed.map)
+        op = built.pop(keyed.map, None)
+        if op is not None:
             counts = frame.counts[keyed.key]
-            table = ROW_BYTES * len(counts.pairs_per_offset) * frame.sites[ends[keyed.map][1]]
+            table = ROW_BYTES * len(counts.pairs_per_offset) * frame.sites[op.outputs]
             found[keyed.layers[0]] = RULE_BYTES * counts.pairs, table
     return found
 
@@ -105,13 +104,13 @@ class _Walk:
     def step(self, op: ValueOp) -> int:
         """Bytes alive while `op` runs; then gives back what was read for the last time."""
         root = self._plan.place[op.output][0]
-        if isinstance(op, Convolve | Pool | LayerNorm | Add | Concat):
+        if op.joinable:
             self._buffers.setdefault(root, self._bytes(root))
         else:
             self._loose.setdefault(root, {})[op.output] = self._bytes(op.output)
         alive = sum(self._buffers.values()) + sum(sum(loose.values()) for loose in self._loose.values())
-        for slot in inputs_of(op):
-            read = self._plan.place[slot][0]
+        for value in op.reads:
+            read = self._plan.place[value.value][0]
             self._left[read] -= 1
             if self._left[read] == 0 and read not in self._keep:
                 self._buffers.pop(read, None)

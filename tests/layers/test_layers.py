@@ -12,7 +12,8 @@ from spcli import program as ops
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.layers import LAYERS, Layer
 from spcli.layers.base import GELU, BatchNorm1d, LayerNorm, LeakyReLU, ReLU, activation_of, norm_of
-from spcli.network import Network, build_network
+from spcli.lowering import build_network
+from spcli.network import Network
 
 CHANNELS = 4
 
