@@ -7,7 +7,7 @@ spconv's are. This file is the only place where the two orders meet.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,43 +105,6 @@ class ScanCounts:
 
     points: PointCounts = field(default_factory=PointCounts)
     voxels: VoxelCounts = field(default_factory=VoxelCounts)
-
-
-def check_spec(spec: VoxelSpec) -> None:
-    """A specification made by hand must be one a configuration could have said.
-
-    Raises:
-        ConfigError: names every key whose value cannot be used.
-    """
-    limits, sizes = spec.point_cloud_range, spec.voxel_size
-    caps = [(key, getattr(spec, key)) for key in ("max_points", "max_voxels")]
-    rules = [
-        ("voxel_size", "must be three finite numbers above 0", len(sizes) == 3 and all(0 < s < np.inf for s in sizes)),
-        ("reduce", "must be mean, first, max or sum", spec.reduce in get_args(Reduce)),
-        *(
-            (key, "must be a whole number from 1, or None", n is None or (_whole(n) and 1 <= n < 2**31))
-            for key, n in caps
-        ),
-        ("spatial_shape_extra", "must be three whole numbers from 0", _cells(spec.spatial_shape_extra)),
-        ("point_cloud_range", "must be six finite numbers, low before high", limits is None or _box(limits)),
-    ]
-    problems = [
-        Problem(f"is {getattr(spec, key)!r}; it {what}", f"voxelize.{key}") for key, what, good in rules if not good
-    ]
-    if problems:
-        raise ConfigError(problems)
-
-
-def _whole(number: object) -> bool:
-    return isinstance(number, int | np.integer)
-
-
-def _cells(extra: tuple[int, ...]) -> bool:
-    return len(extra) == 3 and all(_whole(n) and n >= 0 for n in extra)
-
-
-def _box(limits: tuple[float, ...]) -> bool:
-    return len(limits) == 6 and all(-np.inf < a < b < np.inf for a, b in zip(limits[:3], limits[3:], strict=True))
 
 
 def fixed_grid(spec: VoxelSpec) -> VoxelGrid:

@@ -28,6 +28,9 @@ Shape = tuple[int, ...]
 Stride = tuple[float, ...]
 OfSites = TypeVar("OfSites")
 
+INPUT = "$input"
+"""The name of the input's value, beside those of the layers, which hold no "$"."""
+
 ActivationKind = Literal["none", "relu", "leaky_relu", "gelu"]
 
 
@@ -326,6 +329,11 @@ class Program(Struct, frozen=True):
     output: str
     keys: tuple[KeyedMap, ...]
     voxelize: VoxelSpec | None = None
+
+
+def value_slot(program: Program, name: str) -> int:
+    """The value slot of a layer's output, or of the input by the name `INPUT`."""
+    return 0 if name == INPUT else program.layers[name]
 
 
 def builds(program: Program) -> dict[int, BuildMap]:

@@ -55,7 +55,7 @@ def _of_dump(books: Sequence[KeyedRulebook], options: Mapping[str, Any]) -> Expl
 def _of_scan(raw: Any, options: Mapping[str, Any]) -> Explanation:
     from spcli.cli.rulebook_source import configuration, engine_for, scan_in
     from spcli.pipeline.explain import Explainer
-    from spcli.pipeline.prepare import Weights
+    from spcli.pipeline.parameters import Weights
 
     config = configuration(raw.source, options)
     layer = options["layer"] or _layer_of_key(config, options["keys"])

@@ -110,10 +110,10 @@ def _of_points(config: Config | None, scan: Scan, color: str, options: Mapping[s
     """The voxels of a scan."""
     from spcli.engines.device import choose_engine
     from spcli.export import site_cloud
-    from spcli.pipeline import voxelize
     from spcli.pipeline.channels import channel_names
     from spcli.pipeline.meta import voxels_meta
     from spcli.pipeline.records import loss_warnings
+    from spcli.pipeline.run import voxelize
     from spcli.points import PointCloud
 
     assert isinstance(scan.content, PointCloud)
@@ -133,8 +133,8 @@ def _of_run(config: Config, scan: Scan, color: str, options: Mapping[str, Any]) 
     from spcli.engines.base import Want
     from spcli.engines.device import choose_engine
     from spcli.export import CHANNEL, layer_cloud, site_cloud
-    from spcli.pipeline import run
-    from spcli.pipeline.prepare import Weights
+    from spcli.pipeline.parameters import Weights
+    from spcli.pipeline.run import run
 
     name = options["layer"]
     _check_layer(config, name)
@@ -178,12 +178,11 @@ def _site_sets(result: RunResult, scan: Scan) -> list[tuple[tuple[str, ...], Spa
     import numpy as np
 
     from spcli.pipeline.meta import place_of, stored_stride
-    from spcli.pipeline.outputs import site_strides
     from spcli.plot.sites import site_sets
     from spcli.sparse_tensor import SparseTensor
 
     place = place_of(scan, result.network.program.voxelize, result.frame.grid)
-    strides = site_strides(result.network, stored_stride(scan))
+    strides = result.network.strides(stored_stride(scan, result.network))
     found = []
     for one in site_sets(result.network, result.frame):
         tensor = SparseTensor(

@@ -93,9 +93,8 @@ def draw_layers(
     if picture == "sites":
         if result is None:
             raise UsageError(f"--picture sites: {source} holds numbers only; give the scan and --config FILE")
-        from spcli.pipeline.outputs import site_strides
 
-        sets = site_sets(result.network, result.frame, site_strides(result.network))
+        sets = site_sets(result.network, result.frame, dict(enumerate(result.network.strides())))
         plot_sites(options["plot"], sets, _look(options, source))
     else:
         plot_layers(options["plot"], stats["layers"], _look(options, source))

@@ -92,7 +92,7 @@ def _configuration(options: dict[str, Any]) -> Config:
 def _ran(source: str, config: Config, options: dict[str, Any]) -> Subject:
     from spcli.engines.base import Want
     from spcli.engines.device import choose_engine
-    from spcli.pipeline import run
+    from spcli.pipeline.run import run
     from spcli.readers import read
     from spcli.report import report_subject
 

@@ -76,8 +76,8 @@ def engine_for(options: Mapping[str, Any]) -> Engine:
 def built(config: Config, scan: Scan, engine: Engine) -> tuple[KeyedRulebook, ...]:
     """The rulebooks of a network for a scan; says the scan's warnings."""
     from spcli.engines.base import Want
-    from spcli.pipeline import run
     from spcli.pipeline.explain import keyed_rulebooks
+    from spcli.pipeline.run import run
 
     result = run(config, scan, want=Want(rulebooks=True, values=False), engine=engine)
     for warning in result.warnings:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from spcli.engines.base import Want
     from spcli.pipeline.batch import Batch
     from spcli.pipeline.outputs import Job
-    from spcli.pipeline.prepare import Weights
+    from spcli.pipeline.parameters import Weights
     from spcli.readers import ScanPath
 
 EXAMPLES = """
@@ -162,8 +162,9 @@ def _run(
 ) -> int:
     """Compute and write."""
     from spcli.engines.device import choose_engine, with_dtype
-    from spcli.pipeline import Keep, run_scans
+    from spcli.pipeline.batch import run_scans
     from spcli.pipeline.outputs import estimated_bytes
+    from spcli.pipeline.session import Session
 
     engine = with_dtype(choose_engine(options["device"], console.warn, options["threads"]), options["dtype"])
     console.note(f"{len(jobs)} scans through {config.name} ({config.source}) on {engine.name}")
@@ -174,8 +175,8 @@ def _run(
         network = config.network()
         check_room(jobs, folder, lambda job: estimated_bytes(job, network))
     batch = _batch(config, jobs, folder, choices, {**options, "label": label})
-    keep = Keep(weights, label, options["dtype"], choices.compress, not options["no_graph"])
-    return print_records(run_scans(batch, config, engine, want, keep), options["form"], batch, folder is None)
+    session = Session(config, weights=weights, device=engine, want=want, graph=not options["no_graph"])
+    return print_records(run_scans(batch, session, label), options["form"], batch, folder is None)
 
 
 def _want(job: Job, config: Config) -> Want:
@@ -191,7 +192,7 @@ def _want(job: Job, config: Config) -> Want:
 
 
 def _weights(options: dict[str, Any], used: bool) -> Weights:
-    from spcli.pipeline.prepare import Weights
+    from spcli.pipeline.parameters import Weights
 
     path, save = options["weights"], options["save_weights"]
     if path is not None and options["seed"] is not None:
@@ -228,5 +229,6 @@ def _batch(
         columns or config.columns,
         choices.skip_existing,
         choices.fail_fast,
+        choices.compress,
         warnings,
     )

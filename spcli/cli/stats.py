@@ -110,8 +110,8 @@ def _read(path: str, config: Config, options: dict[str, Any]) -> Scan:
 def _result(config: Config, scan: Scan, engine: Engine, predict: bool) -> RunResult:
     """The index phase, with the rules themselves unless they are only to be counted; says what was odd."""
     from spcli.engines.base import Want
-    from spcli.pipeline import run
     from spcli.pipeline.predict import predict as predicted
+    from spcli.pipeline.run import run
 
     if predict:
         result = predicted(config, scan, engine=engine)

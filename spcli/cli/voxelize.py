@@ -71,7 +71,7 @@ def command(scans: tuple[str, ...], lists: tuple[str, ...], nul: bool, output: s
     """
     from spcli.cli.views.render import default_format
     from spcli.engines.device import choose_engine
-    from spcli.pipeline import Extras, voxelize_scans
+    from spcli.pipeline.batch import voxelize_scans
 
     choices = BatchChoices(**{name: options[name] for name in BatchChoices.__struct_fields__})
     config = _configuration(options)
@@ -82,7 +82,7 @@ def command(scans: tuple[str, ...], lists: tuple[str, ...], nul: bool, output: s
         raise UsageError("--hard makes room for max_points points in every voxel; give --max-points N")
     batch = _batch(find_inputs(scans, lists, nul), output, config, choices, options)
     engine = choose_engine(options["device"], console.warn, options["threads"])
-    records = voxelize_scans(batch, engine, spec, Extras(options["point_map"], options["hard"], choices.compress))
+    records = voxelize_scans(batch, engine, spec, point_map=options["point_map"], hard=options["hard"])
     return print_records(records, default_format(options["form"]), batch, output == STDOUT)
 
 
@@ -137,6 +137,7 @@ def _batch(
         told,
         choices.skip_existing,
         choices.fail_fast,
+        choices.compress,
     )
 
 

@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
+import numpy as np
 
-from spcli.config.sections import Feature
+from spcli.config.sections import Feature, Voxelize, check_voxelize
 from spcli.config.yaml_text import flow
-from spcli.errors import suggestion
-from spcli.layers.base import GELU, INPUT, BatchNorm1d, LayerNorm, LeakyReLU, ReLU
+from spcli.errors import ConfigError, Problem, suggestion
+from spcli.grid import FeatureColumn, VoxelSpec
+from spcli.layers.base import GELU, BatchNorm1d, LayerNorm, LeakyReLU, ReLU
+from spcli.program import INPUT
 
 T = TypeVar("T", bound=msgspec.Struct)
 Report = Callable[[str, str], None]
@@ -50,6 +53,30 @@ def convert(cls: type[T], data: Any, report: Report) -> tuple[T | None, frozense
             return _salvaged(cls, data, report)
         report(f"expected keys and values, got {shown(data)}", "")
         return None, frozenset()
+
+
+def check_spec(spec: VoxelSpec) -> None:
+    """A specification made by hand must be one that a configuration could have said.
+
+    Raises:
+        ConfigError: names every key whose value cannot be used.
+    """
+    problems: list[Problem] = []
+    data = {name: _plain(value) for name, value in vars(spec).items()}
+    section, _ = convert(Voxelize, data, lambda message, key: problems.append(Problem(message, f"voxelize.{key}")))
+    if section is not None and not problems:
+        problems = check_voxelize(spec)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML would have given it."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, FeatureColumn):
+        return {name: _plain(item) for name, item in vars(value).items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _salvaged(cls: type[T], data: Mapping[str, Any], report: Report) -> tuple[T, frozenset[str]]:

@@ -14,7 +14,8 @@ from msgspec import Struct
 from spcli.config.sections import MAX_REPEAT
 from spcli.config.yaml_text import Path
 from spcli.errors import Problem
-from spcli.layers import BEFORE, INPUT, LAYERS
+from spcli.layers import BEFORE, LAYERS
+from spcli.program import INPUT
 
 MAX_LAYERS = 10_000
 

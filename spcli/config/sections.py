@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from spcli.errors import ConfigError, Problem
+from spcli.errors import ConfigError, Problem, suggestion
 from spcli.grid import FeatureColumn, VoxelSpec, fixed_grid
 from spcli.layers.base import ActivationKey, NormKey, Switch
 
@@ -149,8 +149,6 @@ def _check_columns(spec: VoxelSpec) -> list[Problem]:
 
 
 def _check_features(spec: VoxelSpec) -> list[Problem]:
-    from spcli.errors import suggestion
-
     if spec.features is None:
         return []
     problems = [] if spec.features else [Problem("is empty; leave it out to use every column", "voxelize.features")]

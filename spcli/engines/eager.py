@@ -44,6 +44,7 @@ from spcli.program import (
     Program,
     ToDense,
     ValueOp,
+    value_slot,
 )
 from spcli.rulebook import Rulebook, RuleCounts
 from spcli.sparse_tensor import SparseTensor
@@ -220,7 +221,7 @@ def pack_parameters(
 
 def kept_slots(program: Program, plan: Plan, layers: Sequence[str]) -> frozenset[int]:
     """Buffers that hold a wanted layer."""
-    return frozenset(plan.place[program.layers[name]][0] for name in layers)
+    return frozenset(plan.place[value_slot(program, name)][0] for name in layers)
 
 
 def check_rows(tensor: SparseTensor) -> None:
@@ -325,7 +326,7 @@ class EagerRunner:
         return voxels.sites, voxels.features, voxels.counts, voxels.grid
 
     def _tensor(self, index: Index, values: Mapping[int, Array], name: str) -> SparseTensor:
-        slot = self.program.layers[name]
+        slot = value_slot(self.program, name)
         sites = index.sites[self.program.values[slot].sites]
         features = self.output(values[slot])
         return SparseTensor(features, self.engine.indices(sites), sites.spatial_shape, sites.batch_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spcli.layers.base import BEFORE, INPUT, BatchNorm1d, Layer, LayerNorm, Norm
+from spcli.layers.base import BEFORE, BatchNorm1d, Layer, LayerNorm, Norm
 from spcli.layers.conv import (
     SparseConv2d,
     SparseConv3d,
@@ -25,7 +25,7 @@ from spcli.layers.pool import (
     SparseMaxPool3d,
 )
 
-__all__ = ["BEFORE", "INPUT", "LAYERS", "BatchNorm1d", "Layer", "LayerNorm", "Norm"]
+__all__ = ["BEFORE", "LAYERS", "BatchNorm1d", "Layer", "LayerNorm", "Norm"]
 
 LAYERS: dict[str, type[Layer]] = {
     layer.__name__: layer

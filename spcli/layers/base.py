@@ -15,9 +15,6 @@ from msgspec import Meta
 from spcli.geometry import ConvGeometry
 from spcli.program import Activation, DerivedSites, ValueOp
 
-INPUT = "$input"
-"""The reference that names the network's input."""
-
 BEFORE = "$in"
 """Inside a repeat, the reference that names the layer before the iteration."""
 

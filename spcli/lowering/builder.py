@@ -9,10 +9,10 @@ from msgspec import Struct
 from spcli.errors import Problem, suggestion
 from spcli.geometry import ConvGeometry
 from spcli.grid import VoxelSpec
-from spcli.layers.base import BEFORE, INPUT, KeyedSlots, Layer, Lowered, Rows
+from spcli.layers.base import BEFORE, KeyedSlots, Layer, Lowered, Rows
 from spcli.lowering.checks import Complaint, KeyEntry, SitesEntry, wrong_inverse, wrong_names, wrongly_shared
 from spcli.network import LayerInfo, Network, shape_problem
-from spcli.program import BuildMap, DerivedSites, IndexOp, InvertMap, KeyedMap, Program, Shape, Value, ValueOp
+from spcli.program import INPUT, BuildMap, DerivedSites, IndexOp, InvertMap, KeyedMap, Program, Shape, Value, ValueOp
 
 _OF_GEOMETRY = frozenset(("kernel_size", "stride", "padding", "dilation", "output_padding", "indice_key"))
 _RESTS_ON = {"output_padding": ("stride", "dilation")}

@@ -1,28 +1,52 @@
-"""Many scans, one after another: reading ahead and writing behind while the engine computes."""
+"""Many scans, one after another: reading ahead and writing behind while the engine computes.
+
+`voxelize_scans` and `run_scans` leave files; they give one record per scan, in order, and go on after a scan that
+cannot be used.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct, structs
 
+from spcli.engines.base import Engine
 from spcli.errors import ConfigError, InputError, SpcliError
+from spcli.grid import ScanCounts, VoxelSpec
+from spcli.pipeline.background import read_ahead, write_behind
+from spcli.pipeline.channels import channel_names
+from spcli.pipeline.files import Write, run_files, voxels_file
+from spcli.pipeline.meta import voxels_meta
 from spcli.pipeline.outputs import Job, paths
-from spcli.pipeline.records import Record, failure_record, manifest_entry, rounded, skipped_record
-from spcli.readers import Columns, Scan, read
-from spcli.writers import Target, append_manifest, read_manifest, write_text
+from spcli.pipeline.records import (
+    RUN_SCHEMA,
+    VOXELIZE_SCHEMA,
+    Record,
+    failure_record,
+    layer_records,
+    loss_warnings,
+    manifest_entry,
+    rounded,
+    scan_record,
+    skipped_record,
+    stored_counts,
+)
+from spcli.pipeline.run import voxelize
+from spcli.pipeline.scans import check_tensor
+from spcli.pipeline.session import Session
+from spcli.readers import Columns, Scan, StoredTensor, read
+from spcli.sparse_tensor import SparseTensor
+from spcli.writers import append_manifest, read_manifest, write_configuration
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 Step = Callable[[Callable[[Given], Made], Iterable[Given]], Iterator[Made]]
-
-READ_AHEAD = 2
-CONFIGURATION = "config.yaml"
 
 
 class Batch(Struct, frozen=True):
@@ -36,6 +60,7 @@ class Batch(Struct, frozen=True):
         columns: the files' columns where the caller tells.
         skip_existing: leave out scans whose results are there already, by digest.
         fail_fast: stop at the first scan that cannot be used.
+        compress: deflate npz files.
         warnings: sentences that hold for every scan.
     """
 
@@ -46,60 +71,134 @@ class Batch(Struct, frozen=True):
     columns: Columns = None
     skip_existing: bool = False
     fail_fast: bool = False
+    compress: bool = False
     warnings: tuple[str, ...] = ()
 
 
-class Result(Struct, frozen=True):
-    """What one scan gave: its record, still without `outputs` written, and how to write each kind of output."""
+class Outcome(Struct, frozen=True):
+    """What one scan gave: its record, still without times, and how to write each kind of output."""
 
     record: Record
-    writes: dict[str, Callable[[Target], None]]
-    digest: str
+    writes: dict[str, Write]
     time_s: dict[str, float]
 
 
-class Work(Protocol):
-    """The computation in the middle; between `begin` and `finish` of a scan up to `depth - 1` others may begin."""
-
-    schema: str
-    depth: int
-
-    def begin(self, job: Job, scan: Scan) -> Any:
-        """Hand a scan to the engine."""
-
-    def finish(self, begun: Any) -> Result:
-        """Wait for the engine and describe the result."""
-
-
 class Failure(Struct, frozen=True):
-    """Stands in for the result of a scan that went wrong."""
+    """Stands in for the outcome of a scan that went wrong."""
 
     error: SpcliError
 
 
-class _Read(Struct, frozen=True):
-    scan: Scan
-    seconds: float
+class Stage(Protocol):
+    """The computation in the middle of a batch; up to `depth` scans are in it at once."""
+
+    @property
+    def schema(self) -> str:
+        """The schema of the records."""
+
+    @property
+    def depth(self) -> int:
+        """Scans that may be submitted before the first one's outcome is asked for."""
+
+    def submit(self, scan: Scan) -> Any:
+        """Hand a scan to the engine; gives what `outcome` needs."""
+
+    def outcome(self, job: Job, scan: Scan, submitted: Any) -> Outcome:
+        """Wait for the engine and describe the result."""
 
 
-def write_configuration(folder: str, text: str) -> None:
-    """Write `config.yaml`; another configuration that is there stays beside it as `config.<digest>.yaml`.
-
-    The manifest names the configuration of every result by digest, so nothing in the folder loses its explanation.
+def voxelize_scans(batch: Batch, engine: Engine, spec: VoxelSpec, *, point_map: bool, hard: bool) -> Iterator[Record]:
+    """Voxelize every scan of a batch and write `voxels`, with each point's row or each voxel's points where wanted.
 
     Raises:
-        UsageError: the folder cannot be written.
+        UsageError: results cannot be written.
     """
-    path = os.path.join(folder, CONFIGURATION)
-    if os.path.isfile(path):
-        with open(path, "rb") as file:
-            before = file.read()
-        if before != text.encode():
-            os.replace(path, os.path.join(folder, f"config.{hashlib.sha256(before).hexdigest()[:12]}.yaml"))
-    write_text(path, text)
+    return process(batch, _Voxelizing(batch, engine, spec, point_map, hard))
 
 
-def process(batch: Batch, work: Work) -> Iterator[Record]:
+def run_scans(batch: Batch, session: Session, label: str | None = None) -> Iterator[Record]:
+    """Run every scan of a batch and write what its jobs name: `features`, `features.<layer>`, `rulebooks`, `stats`.
+
+    `label` is what records call the weights; None where no features are computed.
+
+    Raises:
+        CheckpointError: the weights do not fit the network.
+        UsageError: results cannot be written.
+    """
+    session.prepare()
+    return process(batch, _Running(batch, session, label))
+
+
+@dataclass(frozen=True)
+class _Running:
+    """The stage of `run_scans`."""
+
+    batch: Batch
+    session: Session
+    label: str | None
+    schema: str = RUN_SCHEMA
+
+    @property
+    def depth(self) -> int:
+        return self.session.depth
+
+    def submit(self, scan: Scan) -> int:
+        return self.session.submit(scan)
+
+    def outcome(self, job: Job, scan: Scan, submitted: int) -> Outcome:
+        result = self.session.result(submitted)
+        engine = self.session.engine
+        record = scan_record(self.schema, job, engine.name, result.counts, result.frame.sites[0])
+        record["weights"] = self.label
+        record["layers"] = layer_records(result.network, result.frame)
+        record["warnings"] = list(result.warnings)
+        writes = run_files(job.outputs, result, scan, engine.dtype, self.batch.compress)
+        return Outcome(record, writes, result.time_s)
+
+
+@dataclass(frozen=True)
+class _Voxelizing:
+    """The stage of `voxelize_scans`."""
+
+    batch: Batch
+    engine: Engine
+    spec: VoxelSpec
+    point_map: bool
+    hard: bool
+    schema: str = VOXELIZE_SCHEMA
+    depth: int = 1
+
+    def submit(self, scan: Scan) -> None:
+        """All is done in `outcome`."""
+
+    def outcome(self, job: Job, scan: Scan, submitted: None) -> Outcome:
+        """Voxelize; a tensor that is voxelized already is checked and passed on."""
+        if isinstance(scan.content, StoredTensor):
+            return self._passed_on(job, scan, scan.content)
+        started = perf_counter()
+        voxels = voxelize(scan, self.spec, point_map=self.point_map, hard=self.hard, engine=self.engine)
+        time_s = {"voxelize": perf_counter() - started}
+        warnings = [*scan.content.warnings, *loss_warnings(voxels.counts, self.spec)]
+        record = self._record(job, voxels.tensor, voxels.counts, warnings)
+        channels = channel_names(self.spec, scan.content.columns) or scan.content.columns
+        meta = voxels_meta(scan, self.spec, voxels.grid, voxels.counts, channels)
+        arrays = {"num_points": voxels.num_points, "point_rows": voxels.point_rows, "points": voxels.points}
+        return Outcome(record, voxels_file(voxels.tensor, arrays, meta, self.batch.compress), time_s)
+
+    def _passed_on(self, job: Job, scan: Scan, stored: StoredTensor) -> Outcome:
+        if self.point_map or self.hard:
+            raise InputError(f"{scan.source}: is voxelized already and holds no points; give the scan it came from")
+        check_tensor(stored, self.spec, scan.source)
+        record = self._record(job, stored.tensor, stored_counts(stored), list(stored.warnings))
+        arrays = {"num_points": stored.num_points}
+        return Outcome(record, voxels_file(stored.tensor, arrays, stored.meta, self.batch.compress), {"voxelize": 0.0})
+
+    def _record(self, job: Job, tensor: SparseTensor, counts: ScanCounts | None, warnings: list[str]) -> Record:
+        record = scan_record(self.schema, job, self.engine.name, counts, len(tensor.indices))
+        return {**record, "spatial_shape": list(tensor.spatial_shape), "warnings": warnings}
+
+
+def process(batch: Batch, stage: Stage) -> Iterator[Record]:
     """Read, compute and write every scan of a batch; gives its records in order, each once its files are written.
 
     A scan that cannot be used gives a record with `ok` false, and the others go on.
@@ -111,12 +210,17 @@ def process(batch: Batch, work: Work) -> Iterator[Record]:
     overlapped = len(batch.jobs) > 1 and not batch.fail_fast
     ahead: Step[Any, Any] = read_ahead if overlapped else map
     behind: Step[Any, Any] = write_behind if overlapped else map
-    keeper = _Keeper(batch, work.schema)
+    write = _writer(batch, stage.schema)
     reads = ahead(lambda job: (job, _attempt(job, lambda: _read(batch, job))), batch.jobs)
-    for record in behind(lambda pair: keeper.keep(*pair), _computed(batch, work, reads)):
+    for record in behind(lambda each: write(*each), _computed(batch, stage, reads)):
         yield record
         if batch.fail_fast and not record["ok"]:
             return
+
+
+class _Read(Struct, frozen=True):
+    scan: Scan
+    seconds: float
 
 
 def _read(batch: Batch, job: Job) -> _Read:
@@ -125,36 +229,66 @@ def _read(batch: Batch, job: Job) -> _Read:
     return _Read(scan, perf_counter() - started)
 
 
-def _computed(
-    batch: Batch, work: Work, reads: Iterable[tuple[Job, _Read | Failure]]
-) -> Iterator[tuple[Job, Result | Failure]]:
-    """The results of what was read, in order, with up to `work.depth` scans in the engine."""
+Computed = tuple[Job, str, Outcome | Failure]
+"""A job, the digest of its scan, and what came of it."""
+
+
+def _computed(batch: Batch, stage: Stage, reads: Iterable[tuple[Job, _Read | Failure]]) -> Iterator[Computed]:
+    """The outcomes of what was read, in order, with up to `stage.depth` scans in the engine."""
     latest = _latest_entries(batch.folder) if batch.skip_existing and batch.folder else {}
-    begun: deque[tuple[Job, _Read | Failure, Any]] = deque()
+    submitted: deque[tuple[Job, _Read | Failure, Any]] = deque()
     for job, given in reads:
         done = isinstance(given, _Read) and bool(latest) and _is_done(batch, job, given.scan, latest)
-        begun.append((job, given, _begin(work, job, given, done)))
-        while len(begun) >= work.depth:
-            yield _finish(work, *begun.popleft())
-    while begun:
-        yield _finish(work, *begun.popleft())
+        submitted.append((job, given, _submit(stage, job, given, done)))
+        while len(submitted) >= stage.depth:
+            yield _outcome(stage, *submitted.popleft())
+    while submitted:
+        yield _outcome(stage, *submitted.popleft())
 
 
-def _begin(work: Work, job: Job, given: _Read | Failure, done: bool) -> Any:
+def _submit(stage: Stage, job: Job, given: _Read | Failure, done: bool) -> Any:
     if isinstance(given, Failure):
         return given
     if done:
-        return Result(skipped_record(work.schema, job), {}, given.scan.digest, {})
-    return _attempt(job, lambda: work.begin(job, given.scan))
+        return Outcome(skipped_record(stage.schema, job), {}, {})
+    return _attempt(job, lambda: stage.submit(given.scan))
 
 
-def _finish(work: Work, job: Job, given: _Read | Failure, begun: Any) -> tuple[Job, Result | Failure]:
-    if isinstance(given, Failure) or isinstance(begun, Failure | Result):
-        return job, begun
-    result = _attempt(job, lambda: work.finish(begun))
-    if isinstance(result, Result):
-        return job, structs.replace(result, time_s={"read": given.seconds, **result.time_s})
-    return job, result
+def _outcome(stage: Stage, job: Job, given: _Read | Failure, submitted: Any) -> Computed:
+    if isinstance(given, Failure):
+        return job, "", given
+    if isinstance(submitted, Failure | Outcome):
+        return job, given.scan.digest, submitted
+    found = _attempt(job, lambda: stage.outcome(job, given.scan, submitted))
+    if isinstance(found, Outcome):
+        found = structs.replace(found, time_s={"read": given.seconds, **found.time_s})
+    return job, given.scan.digest, found
+
+
+def _writer(batch: Batch, schema: str) -> Callable[[Job, str, Outcome | Failure], Record]:
+    """Writes an outcome with its line in the manifest, and before the first of them the configuration."""
+
+    @cache
+    def explain(folder: str) -> None:
+        write_configuration(folder, batch.config)
+
+    def write(job: Job, digest: str, found: Outcome | Failure) -> Record:
+        if isinstance(found, Failure):
+            return failure_record(schema, job, found.error)
+        if not found.writes:
+            return found.record
+        started = perf_counter()
+        if batch.folder is not None:
+            explain(batch.folder)
+        for kind, target in job.outputs.items():
+            found.writes[kind](target)
+        time_s = rounded({**found.time_s, "write": perf_counter() - started})
+        record = {**found.record, "time_s": time_s, "warnings": [*found.record["warnings"], *batch.warnings]}
+        if batch.folder is not None:
+            append_manifest(batch.folder, manifest_entry(record, digest, batch.settings, batch.folder))
+        return record
+
+    return write
 
 
 def _latest_entries(folder: str) -> dict[str, Record]:
@@ -179,35 +313,6 @@ def _is_done(batch: Batch, job: Job, scan: Scan, latest: dict[str, Record]) -> b
     return True
 
 
-class _Keeper:
-    """Writes results, each with its line in the manifest, and before the first of them the configuration."""
-
-    def __init__(self, batch: Batch, schema: str) -> None:
-        self._batch = batch
-        self._schema = schema
-        self._explained = batch.folder is None
-
-    def keep(self, job: Job, result: Result | Failure) -> Record:
-        """Write the files of a result; gives the finished record."""
-        batch = self._batch
-        if isinstance(result, Failure):
-            return failure_record(self._schema, job, result.error)
-        if not result.writes:
-            return result.record
-        started = perf_counter()
-        if batch.folder is not None and not self._explained:
-            write_configuration(batch.folder, batch.config)
-            self._explained = True
-        for kind, target in job.outputs.items():
-            result.writes[kind](target)
-        time_s = {**result.time_s, "write": perf_counter() - started}
-        record = {**result.record, "time_s": rounded(time_s)}
-        record["warnings"] = [*result.record["warnings"], *batch.warnings]
-        if batch.folder is not None:
-            append_manifest(batch.folder, manifest_entry(record, result.digest, batch.settings, batch.folder))
-        return record
-
-
 def _attempt(job: Job, work: Callable[[], Made]) -> Made | Failure:
     """What `work` gives, or the failure it ends with."""
     try:
@@ -225,33 +330,3 @@ def _attempt(job: Job, work: Callable[[], Made]) -> Made | Failure:
         )
         unexpected.__cause__ = error
         return Failure(unexpected)
-
-
-def in_background(work: Callable[[Given], Made], items: Iterable[Given], wait: bool = True) -> Iterator[Made]:
-    """`work` of every item, in order, done by one thread that may be `READ_AHEAD` items away from the consumer.
-
-    Whatever ends the iteration, work that has not begun is dropped; with `wait`, work that has begun is finished.
-    """
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(1)
-    pending: deque[Future[Made]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(work, item))
-            while pending and (len(pending) > READ_AHEAD or pending[0].done()):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=wait, cancel_futures=True)
-
-
-def read_ahead(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
-    """In front of the slow stage. A reader may wait for standard input forever, so nobody waits for a reader."""
-    return in_background(work, items, wait=False)
-
-
-def write_behind(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
-    """Behind the slow stage: writes while the next item is computed, and leaves no file half-written."""
-    return in_background(work, items)

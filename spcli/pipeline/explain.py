@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from spcli.config import Config
 from spcli.engines.base import Engine, Want
 from spcli.errors import UsageError
 from spcli.inspect.dump import KeyedRulebook
 from spcli.inspect.explain import Explanation, Term, explain, explainable, recipe, terms_into
 from spcli.inspect.sites import Where, only_row, place_from
 from spcli.network import Network
-from spcli.pipeline import DRAWN, run, voxelize
 from spcli.pipeline.meta import key_strides, place_of, stored_stride
-from spcli.pipeline.outputs import site_strides
-from spcli.pipeline.prepare import Parameters, Weights, WeightsLike, as_weights
-from spcli.pipeline.session import RunResult
-from spcli.readers import Scan, StoredTensor, read
-
-if TYPE_CHECKING:
-    from spcli.config import Config
+from spcli.pipeline.parameters import DRAWN, WeightsLike
+from spcli.pipeline.scans import ScanLike, as_scan
+from spcli.pipeline.session import RunResult, Session
+from spcli.program import INPUT
+from spcli.readers import Scan
 
 
 def keyed_rulebooks(result: RunResult, scan: Scan) -> tuple[KeyedRulebook, ...]:
@@ -54,7 +49,7 @@ class Explainer:
     def __init__(
         self,
         config: Config,
-        scan: str | os.PathLike[str] | Scan,
+        scan: ScanLike,
         layer: str | None = None,
         *,
         weights: WeightsLike = DRAWN,
@@ -66,24 +61,21 @@ class Explainer:
             UsageError: there is no such layer, or it has no rules.
             InputError, ConfigError, CheckpointError: as `run`.
         """
-        if not isinstance(scan, Scan):
-            scan = read(os.fspath(scan), config.columns)
-        self._recipe = recipe(config.network(), layer or _last_explainable(config.network()))
+        self._scan = as_scan(scan, config.columns)
+        network = config.network()
+        self._recipe = recipe(network, layer or _last_explainable(network))
         self.layer = self._recipe.layer
-        names = _layers_of(config.network(), (*self._recipe.slots, config.network().program.layers[self.layer.name]))
-        weights = as_weights(weights)
+        names = _layers_of(network, (*self._recipe.slots, network.program.layers[self.layer.name]))
         want = Want(tuple(dict.fromkeys(names.values())), rulebooks=True)
-        self.result = run(config, scan, weights=weights, want=want, engine=engine)
+        session = Session(config, weights=weights, device=engine or "cpu", want=want)
+        self.result = session.run(self._scan)
         self.layer = next(layer for layer in self.result.network.layers if layer.name == self.layer.name)
         self._recipe = recipe(self.result.network, self.layer.name)
         self._values = {slot: self.result.outputs[name].features for slot, name in names.items()}
-        if 0 in self._recipe.slots:
-            self._values[0] = _input_features(self.result, scan, engine)
-        self._parameters = _parameters(self.result.network, weights)
+        self._parameters = session.parameters(self.result.network)
         self._names = names
-        self._scan = scan
-        self._metres = place_of(scan, self.result.network.program.voxelize, self.result.frame.grid)
-        books = {keyed.key: keyed for keyed in keyed_rulebooks(self.result, scan)}
+        self._metres = place_of(self._scan, self.result.network.program.voxelize, self.result.frame.grid)
+        books = {keyed.key: keyed for keyed in keyed_rulebooks(self.result, self._scan)}
         self.rulebook = None if self.layer.key is None else books[self.layer.key]
 
     @property
@@ -98,7 +90,7 @@ class Explainer:
             UsageError: it is not active, or active in several scans of the batch.
         """
         network = self.result.network
-        stride = list(site_strides(network, stored_stride(self._scan))[self.layer.out_sites])
+        stride = list(network.strides(stored_stride(self._scan, network))[self.layer.out_sites])
         meta = {**self._metres, "strides": {"": {"in": stride, "out": stride}}}
         return only_row(where, place_from(meta, ""), self.sites, self.layer.name)
 
@@ -109,7 +101,8 @@ class Explainer:
             terms: tuple[Term, ...] = (Term(0, (), 0, row, tuple(self.sites[row].tolist())),)
         else:
             terms = terms_into(self.rulebook, row, inverse=layer.inverse)
-        added = self._names.get(self._recipe.added, "the input") if self._recipe.added is not None else ""
+        added = "" if self._recipe.added is None else self._names[self._recipe.added]
+        added = "the input" if added == INPUT else added
         terms, steps = explain(self._recipe, terms, self._values, self._parameters, row, added)
         feature = self.result.outputs[layer.name].features[row]
         site = tuple(self.sites[row].tolist())
@@ -124,24 +117,6 @@ def _last_explainable(network: Network) -> str:
 
 
 def _layers_of(network: Network, slots: tuple[int, ...]) -> dict[int, str]:
-    """The layers whose outputs some value slots hold, the input aside."""
+    """What to call the values of some slots in a `Want`: layers, and the input."""
     names = {slot: name for name, slot in network.program.layers.items()}
-    return {slot: names[slot] for slot in slots if slot != 0}
-
-
-def _input_features(result: RunResult, scan: Scan, engine: Engine | None) -> NDArray[np.float32]:
-    """The features of the network's input."""
-    if isinstance(scan.content, StoredTensor):
-        return scan.content.tensor.features
-    spec = result.network.program.voxelize
-    assert spec is not None
-    return voxelize(scan.content, spec, engine=engine).tensor.features
-
-
-def _parameters(network: Network, weights: Weights) -> Parameters:
-    """The parameters that a run with `weights` used."""
-    from spcli.weights import as_float32, initial_parameters, load_weights
-
-    if weights.arrays is not None:
-        return as_float32(weights.arrays)
-    return initial_parameters(network, weights.seed) if weights.path is None else load_weights(weights.path)
+    return {slot: names.get(slot, INPUT) for slot in slots}

@@ -12,8 +12,7 @@ from typing import Any
 from spcli import __version__
 from spcli.grid import ScanCounts, VoxelGrid, VoxelSpec
 from spcli.network import LayerInfo, Network
-from spcli.pipeline.outputs import site_strides
-from spcli.program import map_ends
+from spcli.program import Stride, map_ends
 from spcli.readers import Scan, StoredTensor
 from spcli.stats import point_counts
 
@@ -50,7 +49,7 @@ def place_of(scan: Scan, spec: VoxelSpec | None, grid: VoxelGrid | None) -> Meta
 def features_meta(scan: Scan, network: Network, layer: LayerInfo, place: Mapping[str, Any], channels: int) -> Meta:
     """`meta` of a layer's features."""
     value = network.program.values[network.program.layers[layer.name]]
-    stride = site_strides(network, stored_stride(scan))[layer.out_sites]
+    stride = network.strides(stored_stride(scan, network))[layer.out_sites]
     return {
         "schema": "spcli.pipeline.channels/1",
         **_origin(scan),
@@ -65,19 +64,22 @@ def features_meta(scan: Scan, network: Network, layer: LayerInfo, place: Mapping
 
 def rulebooks_meta(scan: Scan, network: Network, place: Mapping[str, Any]) -> Meta:
     """`meta` of a rulebook dump."""
-    ndim = len(site_strides(network)[0])
+    ndim = network.ndim
     strides = key_strides(network, scan)
     return {"schema": "spcli.rulebooks/1", **_origin(scan), "axes": AXES[1 + ndim], **place, "strides": strides}
 
 
-def stored_stride(scan: Scan) -> object:
-    """What the file of a tensor says of the voxels that its own sites span."""
-    return scan.content.meta.get("stride") if isinstance(scan.content, StoredTensor) else None
+def stored_stride(scan: Scan, network: Network) -> Stride | None:
+    """The voxels that a stored tensor's own sites span, as its file tells; None where it tells no number per axis."""
+    stride = scan.content.meta.get("stride") if isinstance(scan.content, StoredTensor) else None
+    if not isinstance(stride, list) or len(stride) != network.ndim:
+        return None
+    return tuple(stride) if all(isinstance(s, int | float) and s > 0 for s in stride) else None
 
 
 def key_strides(network: Network, scan: Scan) -> Meta:
     """Voxels that a site spans at the two ends of each key: `{key: {"in": [z, y, x], "out": [z, y, x]}}`."""
-    strides = site_strides(network, stored_stride(scan))
+    strides = network.strides(stored_stride(scan, network))
     ends = map_ends(network.program)
     return {
         keyed.key: dict(zip(("in", "out"), (list(strides[slot]) for slot in ends[keyed.map]), strict=True))

@@ -5,24 +5,21 @@ Nothing is estimated. Sites and rules are built as a run builds them, and the re
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import structs
 
+from spcli.config import Config
+from spcli.config.convert import check_spec
 from spcli.config.sections import voxelize_warnings
 from spcli.engines.base import Engine, Want
 from spcli.errors import ConfigError, UsageError
-from spcli.grid import check_spec
-from spcli.pipeline import run
+from spcli.pipeline.run import run
+from spcli.pipeline.scans import ScanLike, as_scan
 from spcli.pipeline.session import RunResult
-from spcli.readers import Columns, Scan, StoredTensor, read
-from spcli.sparse_tensor import SparseTensor
-
-if TYPE_CHECKING:
-    from spcli.config import Config
+from spcli.readers import Columns, StoredTensor
 
 SWEEP_SCHEMA = "spcli.sweep/1"
 OF_TOTALS = ("pairs", "macs", "dense_macs", "mac_saving", "bytes")
@@ -31,7 +28,7 @@ OF_LAYERS = ("name", "out_sites", "out_density", "pairs", "macs", "bytes")
 VoxelSize = tuple[float, float, float]
 
 
-def predict(config: Config, scan: Any, *, columns: Columns = None, engine: Engine | None = None) -> RunResult:
+def predict(config: Config, scan: ScanLike, *, columns: Columns = None, engine: Engine | None = None) -> RunResult:
     """The index phase of `config` over one scan; its `stats` are those of a run, less what only the rules tell.
 
     Rules are counted and not listed, so the histograms are left out, and the most pairs of one output of an inverse
@@ -42,7 +39,7 @@ def predict(config: Config, scan: Any, *, columns: Columns = None, engine: Engin
 
 def sweep(
     config: Config,
-    scan: Any,
+    scan: ScanLike,
     sizes: Sequence[VoxelSize],
     *,
     columns: Columns = None,
@@ -66,19 +63,15 @@ def sweep(
     """
     if config.voxelize is None:
         raise UsageError(f"{config.source}: has no voxelize section, so there is no voxel size to change; add one")
-    if isinstance(scan, str | os.PathLike):
-        scan = read(os.fspath(scan), columns or config.columns)
-    content = scan.content if isinstance(scan, Scan) else scan
-    source = getattr(scan, "source", "the array")
-    if isinstance(content, StoredTensor | SparseTensor):
-        raise UsageError(f"{source}: is voxelized already; give the scan it came from")
+    scan = as_scan(scan, columns or config.columns)
+    if isinstance(scan.content, StoredTensor):
+        raise UsageError(f"{scan.source}: is voxelized already; give the scan it came from")
     for size in sizes:
-        start = {"schema": SWEEP_SCHEMA, "source": source, "voxel_size": list(size)}
+        start = {"schema": SWEEP_SCHEMA, "source": scan.source, "voxel_size": list(size)}
         try:
             spec = replace(config.voxelize, voxel_size=size)
             check_spec(spec)
-            resized = structs.replace(config, voxelize=spec)
-            result = predict(resized, scan, columns=columns, engine=engine)
+            result = predict(structs.replace(config, voxelize=spec), scan, engine=engine)
             found = _costs(result, voxelize_warnings(spec))
         except ConfigError as error:
             found = {"ok": False, "error": "; ".join(map(str, error.problems))}

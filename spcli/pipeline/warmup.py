@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import Struct
 
+from spcli.config import Config, load_preset
 from spcli.engines.base import Engine, Want
-from spcli.pipeline.prepare import Weights
-from spcli.pipeline.session import Runs
+from spcli.pipeline.session import Session
 from spcli.points import PointCloud
-
-if TYPE_CHECKING:
-    from spcli.config import Config
+from spcli.sample import street_scan
 
 POINTS = 60_000
 
@@ -47,9 +44,7 @@ def warm_up(engine: Engine, names: Iterable[str], points: int = POINTS) -> Warmt
     Raises:
         DeviceError: the device has too little memory, or Triton cannot compile or keep kernels here.
     """
-    from spcli.config import load_preset
     from spcli.engines.cuda.compiled import cache_folder, counted
-    from spcli.sample import street_scan
 
     started = perf_counter()
     street = street_scan(0, points)
@@ -57,9 +52,9 @@ def warm_up(engine: Engine, names: Iterable[str], points: int = POINTS) -> Warmt
         for name in names:
             config = load_preset(name, (), {})
             want = Want((config.layers[-1].name,), rulebooks=True)
-            runs, scan = Runs(config, engine, want, Weights()), _scan_for(config, street)
+            session, scan = Session(config, device=engine, want=want), _scan_for(config, street)
             for _ in range(2):
-                runs.finish(runs.begin(scan, scan.source))
+                session.run(scan)
     return Warmth(kernels.compiled, kernels.found, perf_counter() - started, cache_folder())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spcli.writers.atomic import replacing, write_text
+from spcli.writers.configuration import CONFIGURATION, write_configuration
 from spcli.writers.features import write_features, write_voxels
 from spcli.writers.manifest import MANIFEST, append_manifest, read_manifest
 from spcli.writers.npz import Target, save_npz
@@ -18,6 +19,7 @@ SUFFIXES = {
 }
 
 __all__ = [
+    "CONFIGURATION",
     "MANIFEST",
     "SUFFIXES",
     "Target",
@@ -26,6 +28,7 @@ __all__ = [
     "replacing",
     "save_npz",
     "stats_text",
+    "write_configuration",
     "write_features",
     "write_points",
     "write_rulebooks",

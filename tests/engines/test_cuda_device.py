@@ -18,8 +18,8 @@ from spcli.config import Config, load_preset, preset_names
 from spcli.engines import load_engine
 from spcli.engines.base import Want
 from spcli.errors import DeviceError
-from spcli.pipeline import RunResult
 from spcli.pipeline.channels import engine_points
+from spcli.pipeline.session import RunResult
 from spcli.sample import street_scan
 from spcli.weights import fold, initial_parameters
 

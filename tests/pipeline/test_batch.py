@@ -7,7 +7,7 @@ from concurrent import futures
 
 import pytest
 
-from spcli.pipeline.batch import READ_AHEAD, in_background
+from spcli.pipeline.background import READ_AHEAD, in_background
 
 
 def test_results_come_in_order():

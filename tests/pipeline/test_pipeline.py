@@ -15,11 +15,10 @@ from spcli.engines import load_engine
 from spcli.engines.base import Want
 from spcli.errors import CheckpointError, ConfigError, DeviceError, InputError, UsageError
 from spcli.grid import VoxelSpec
-from spcli.pipeline import run, voxelize
-from spcli.pipeline.prepare import Weights
-from spcli.pipeline.session import Runs
+from spcli.pipeline.parameters import Weights
+from spcli.pipeline.run import run, voxelize
+from spcli.pipeline.session import Session
 from spcli.points import PointCloud
-from spcli.readers import StoredTensor
 from spcli.sparse_tensor import SparseTensor
 
 NETWORK = """\
@@ -137,10 +136,10 @@ def test_inputs_of_several_shapes_are_prepared_once(monkeypatch):
             compiled.append(program)
             return super().compile(program, *rest)
 
-    runs = Runs(config, Counting(), Want(("b",)), Weights())
+    session = Session(config, device=Counting(), want=Want(("b",)))
     for side, channels in ((4, 2), (6, 2), (4, 3), (6, 3)):
         tensor = SparseTensor(np.ones((1, channels), np.float32), np.zeros((1, 4), np.int32), (side,) * 3)
-        result = runs.finish(runs.begin(StoredTensor(tensor), "t"))
+        result = session.run(tensor)
         assert result.features.spatial_shape == (side // 2,) * 3
     assert len(compiled) == 2
 
@@ -256,7 +255,7 @@ def test_a_path_object_and_an_array_are_scans(config, tmp_path):
 )  # fmt: skip
 def test_a_specification_made_by_hand_is_checked(key, value):
     spec = {"voxel_size": (1, 1, 1), key: value}
-    with pytest.raises(ConfigError, match=f"voxelize.{key}: is "):
+    with pytest.raises(ConfigError, match=f"voxelize.{key}: (is|expected) "):
         voxelize(CLOUD, VoxelSpec(**spec))
 
 

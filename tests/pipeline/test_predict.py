@@ -9,8 +9,8 @@ import pytest
 
 from spcli.config import load_preset, read_config
 from spcli.errors import UsageError
-from spcli.pipeline import run
 from spcli.pipeline.predict import predict, sweep
+from spcli.pipeline.run import run
 from spcli.points import PointCloud
 from spcli.readers import Scan, StoredTensor
 from spcli.sample import street_scan

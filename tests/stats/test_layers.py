@@ -9,7 +9,7 @@ import pytest
 
 from spcli.config import read_config
 from spcli.engines.base import Want
-from spcli.pipeline import run
+from spcli.pipeline.run import run
 from spcli.sparse_tensor import SparseTensor
 from spcli.stats import summarize
 

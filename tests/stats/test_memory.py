@@ -9,7 +9,7 @@ from spcli.config import load_preset, read_config
 from spcli.engines import load_engine
 from spcli.engines.base import Want
 from spcli.engines.eager import EagerRunner
-from spcli.pipeline import run
+from spcli.pipeline.run import run
 from spcli.sample import street_scan
 from spcli.sparse_tensor import SparseTensor
 from spcli.weights import fold, initial_parameters

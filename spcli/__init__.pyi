@@ -1,0 +1,51 @@
+"""The public names, each once: type checkers read this file, and `spcli.__getattr__` imports from it."""
+
+from spcli.config import Config as Config
+from spcli.config import load_config as load_config
+from spcli.config import load_preset as load_preset
+from spcli.config import preset_names as preset_names
+from spcli.describe import describe_file as describe_file
+from spcli.engines import load_engine as load_engine
+from spcli.engines.base import Want as Want
+from spcli.errors import SpcliError as SpcliError
+from spcli.export import site_cloud as site_cloud
+from spcli.export import write_cloud as write_cloud
+from spcli.geometry import ConvGeometry as ConvGeometry
+from spcli.grid import FeatureColumn as FeatureColumn
+from spcli.grid import VoxelGrid as VoxelGrid
+from spcli.grid import VoxelSpec as VoxelSpec
+from spcli.inspect import load_rulebooks as load_rulebooks
+from spcli.inspect.diff import diff_rulebooks as diff_rulebooks
+from spcli.inspect.verify import verify_rulebook as verify_rulebook
+from spcli.lowering import build_network as build_network
+from spcli.pipeline.explain import Explainer as Explainer
+from spcli.pipeline.parameters import Weights as Weights
+from spcli.pipeline.predict import predict as predict
+from spcli.pipeline.predict import sweep as sweep
+from spcli.pipeline.run import run as run
+from spcli.pipeline.run import voxelize as voxelize
+from spcli.pipeline.session import RunResult as RunResult
+from spcli.pipeline.session import Session as Session
+from spcli.plot import plot_layers as plot_layers
+from spcli.plot import plot_rulebook as plot_rulebook
+from spcli.plot import plot_sites as plot_sites
+from spcli.plot import plot_sweep as plot_sweep
+from spcli.points import PointCloud as PointCloud
+from spcli.readers import find_scans as find_scans
+from spcli.readers import read as read
+from spcli.report import read_run as read_run
+from spcli.report import report_subject as report_subject
+from spcli.report import write_report as write_report
+from spcli.rulebook import Rulebook as Rulebook
+from spcli.sample import street_scan as street_scan
+from spcli.sparse_tensor import SparseTensor as SparseTensor
+from spcli.stats import summarize as summarize
+from spcli.weights import initial_parameters as initial_parameters
+from spcli.weights import load_weights as load_weights
+from spcli.weights import save_weights as save_weights
+from spcli.writers import write_features as write_features
+from spcli.writers import write_rulebooks as write_rulebooks
+from spcli.writers import write_stats as write_stats
+from spcli.writers import write_voxels as write_voxels
+
+__version__: str
