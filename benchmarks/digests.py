@@ -120,7 +120,7 @@ def main() -> int:
     parser.add_argument("output", type=Path)
     parser.add_argument("--against", type=Path)
     parser.add_argument("scans", nargs="*", type=lambda path: str(Path(path).resolve()))
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as folder:
         found = collect(Path(folder), options.scans)
     options.output.write_text(json.dumps(found, indent=1))
