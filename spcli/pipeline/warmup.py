@@ -48,19 +48,18 @@ def warm_up(engine: Engine, names: Iterable[str], points: int = POINTS) -> Warmt
         DeviceError: the device has too little memory, or Triton cannot compile or keep kernels here.
     """
     from spcli.config import load_preset
-    from spcli.engines.cuda.compiled import cache_folder, counted
     from spcli.sample import street_scan
 
     started = perf_counter()
     street = street_scan(0, points)
-    with counted() as kernels:
+    with engine.counted_kernels() as kernels:
         for name in names:
             config = load_preset(name, (), {})
             want = Want((config.layers[-1].name,), rulebooks=True)
             runs, scan = Runs(config, engine, want, Weights()), _scan_for(config, street)
             for _ in range(2):
                 runs.finish(runs.begin(scan, scan.source))
-    return Warmth(kernels.compiled, kernels.found, perf_counter() - started, cache_folder())
+    return Warmth(kernels.compiled, kernels.found, perf_counter() - started, kernels.folder)
 
 
 def _scan_for(config: Config, street: PointCloud) -> PointCloud:

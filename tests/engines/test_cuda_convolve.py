@@ -1,4 +1,4 @@
-"""What is particular to convolution on the device: number formats, block shapes, row orders, and buffers with room."""
+"""What is particular to convolution on the device: number formats, block shapes, row orders, longer buffers."""
 
 from __future__ import annotations
 
