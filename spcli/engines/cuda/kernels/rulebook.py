@@ -70,8 +70,9 @@ def find_in_bitmap(
 
     One word or two hold all x neighbours of a column, unless the dilation spreads them over more than 64 cells.
     """
+    KERNEL_X: tl.constexpr = WINDOW[2][0]
     DILATION_X: tl.constexpr = WINDOW[2][3]
-    SPAN: tl.constexpr = DILATION_X * (WINDOW[2][0] - 1)
+    SPAN: tl.constexpr = DILATION_X * (KERNEL_X - 1)
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     total = tl.load(total_ptr)
     if tl.program_id(0) * ROWS >= total:
@@ -87,7 +88,7 @@ def find_in_bitmap(
         word, base = _load_word(line, x, inside, width, words_ptr, base_ptr)
         crosses = inside & ((tl.maximum(x, 0) >> 6) != ((x + SPAN) >> 6))
         next_word, next_base = _load_word(line, x + SPAN, crosses, width, words_ptr, base_ptr)
-    for tap_x in tl.static_range(WINDOW[2][0]):
+    for tap_x in tl.static_range(KERNEL_X):
         at = x + tap_x * DILATION_X
         if SPAN < 64:
             is_next = (at >> 6) != (tl.maximum(x, 0) >> 6)
@@ -116,6 +117,7 @@ def find_in_keys(
     COLUMNS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """As `find_in_bitmap`, in sorted keys: one search for each column of the kernel, then steps along x."""
+    KERNEL_X: tl.constexpr = WINDOW[2][0]
     DILATION_X: tl.constexpr = WINDOW[2][3]
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     total = tl.load(total_ptr)
@@ -130,7 +132,7 @@ def find_in_keys(
     found = lower_bound(keys_ptr, found_total, line + tl.maximum(x, 0), inside, steps)
     key = load_key(keys_ptr, found, inside & (found < found_total))
     rules = tl.zeros([COLUMNS, ROWS], tl.int32)
-    for tap_x in tl.static_range(WINDOW[2][0]):
+    for tap_x in tl.static_range(KERNEL_X):
         at = x + tap_x * DILATION_X
         for _step in range(DILATION_X if tap_x > 0 else 0):
             goes_on = inside & (key < line + at)
