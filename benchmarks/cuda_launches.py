@@ -26,27 +26,23 @@ from spcli.engines.base import Points, Want
 from spcli.engines.cuda.arrays import STORAGE
 from spcli.engines.cuda.blocks import true_shapes
 from spcli.engines.cuda.engine import CudaEngine
-from spcli.engines.cuda.kernels import convolve, pointwise, pool, rulebook, tiles
+from spcli.engines.cuda.kernels import convolve, pointwise, pool, rulebook, rules, tiles
 from spcli.engines.cuda.launch import observed
 from spcli.engines.eager import walk_index
 from spcli.weights import fold, initial_parameters
 
 # A configuration and what is set in it. Ranges are a few metres wide: what is launched does not depend on them, except
-# that a grid beyond a bitmap is indexed by sorted keys, and one of more than 2^62 cells by pairs of keys.
+# that a grid beyond a bitmap is indexed by sorted keys.
 NETWORKS = {
     "second-kitti": ("second-kitti", "voxelize.point_cloud_range=[0, -3.2, -3, 6.4, 3.2, 1]"),
     "centerpoint-nuscenes": ("centerpoint-nuscenes", "voxelize.point_cloud_range=[-3, -3, -5, 3, 3, 3]"),
     "minkunet-semantickitti": ("minkunet-semantickitti",),
     "quickstart": ("quickstart", "voxelize.point_cloud_range=[0, -6.4, -3, 12.8, 6.4, 3.4]"),
     "fine": ("quickstart", "voxelize.voxel_size=[0.0005, 0.0005, 0.0005]"),
-    "finest": ("quickstart", "voxelize.voxel_size=[0.00001, 0.00001, 0.00001]"),
     "every-layer": ("every_layer.yaml",),
 }
-# Modules and kernels on which no number of rows depends.
-SILENT = {
-    convolve: None, tiles: None, pool: None, pointwise: None,
-    rulebook: ("find_in_bitmap", "find_in_keys", "count_fullest", "swap_ends", "count_rules", "write_rules"),
-}  # fmt: skip
+# Modules of kernels on which no number of rows depends.
+SILENT = (convolve, tiles, pool, pointwise, rulebook, rules)
 HERE = Path(__file__).resolve().parent
 TYPES = {
     torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32", torch.float64: "fp64", torch.int8: "i8",
@@ -126,9 +122,9 @@ def constant(value: Any) -> Any:
 
 def silence() -> None:
     """Keeps kernels from running on which no number of rows depends."""
-    for module, names in SILENT.items():
+    for module in SILENT:
         for name, value in list(vars(module).items()):
-            if hasattr(value, "arg_names") and (names is None or name in names):
+            if hasattr(value, "arg_names"):
                 setattr(module, name, Silent(value))
 
 
@@ -164,7 +160,7 @@ def launches(names: list[str], dtypes: list[str], capability: int) -> Iterator[d
     with true_shapes(capability), observed(notes.take):
         for name in names:
             # Beyond a bitmap it is the index kernels that differ, and they know no number format.
-            for dtype in dtypes if name not in ("fine", "finest") else dtypes[:1]:
+            for dtype in dtypes if name != "fine" else dtypes[:1]:
                 notes.label = f"{name} {dtype}"
                 run(name, dtype)
     yield from notes.jobs.values()

@@ -12,12 +12,13 @@ import numpy as np
 from cuda_card import Memory, seconds_of
 from spcli.engines import load_engine
 from spcli.engines.base import Want
-from spcli.engines.cuda.capacity import FixedRoom
+from spcli.engines.cuda.capacity import FixedCapacity
 from spcli.engines.cuda.capture import Stream
 from spcli.engines.cuda.engine import CudaEngine
 from spcli.engines.cuda.inputs import PointsInput, PointsKind, examine
 from spcli.engines.cuda.runner import CudaRunner, LearningRunner
-from spcli.engines.cuda.voxelize import Extras, record
+from spcli.engines.cuda.runs import VoxelOptions
+from spcli.engines.cuda.voxelize import record
 from spcli.engines.eager import Index, walk_index
 from spcli.sparse_tensor import SparseTensor
 from spcli.weights import fold
@@ -97,10 +98,10 @@ class Ours:
 
     def _until(self, stage: str) -> object:
         """A frame's work up to the end of a stage."""
-        spec, room = self._program.voxelize, FixedRoom(self._lists)
+        spec, capacity = self._program.voxelize, FixedCapacity(self._lists)
         assert spec is not None
-        voxels = record(self._input.points, self._input.grid, spec, room, self._engine.dtype, Extras())
+        voxels = record(self._input.points, self._input.grid, spec, capacity, self._engine.dtype, VoxelOptions())
         if stage == "voxelize":
             return voxels
-        index: Index = walk_index(self._engine.with_room(room), self._program, voxels.sites)
+        index: Index = walk_index(self._engine.with_capacity(capacity), self._program, voxels.sites)
         return index if stage == "maps" else self._learner.walk(index).run(voxels.features)

@@ -36,7 +36,7 @@ def describe_machine() -> list[tuple[str, str]]:
         ("date", date.today().isoformat()),
         ("processor", f"{cpu_model()}, {len(os.sched_getaffinity(0))} cores usable, {memory:.0f} GiB"),
         ("system", f"{platform.system()} {platform.release()}, Python {platform.python_version()}"),
-        ("spcli", f"{__version__}, {describe()['isa']} build"),
+        ("spcli", f"{__version__}, {describe()[0]} build"),
         ("peers", ", ".join(f"{name} {installed(name)}" for name in packages)),
     ]
 

@@ -16,10 +16,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from spcli import __version__
-from spcli.engines import load_engine
+from spcli.engines import describe_engine, load_engine, toolchain
 from spcli.engines.base import Engine, Epilogue, LayerParameters, Points, download_voxels
-from spcli.engines.cuda import toolchain
-from spcli.engines.driver import ask_driver
+from spcli.engines.device import ask_driver
 from spcli.errors import DeviceError
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.grid import VoxelSpec
@@ -105,7 +104,7 @@ def _cuda() -> Iterator[Check]:
     except DeviceError as error:
         yield Check("CUDA engine", None, str(error))
         return
-    yield _guarded("CUDA engine", _cuda_engine)
+    yield _guarded("CUDA engine", lambda: ", ".join(describe_engine("cuda")))
     if not missing:
         yield from _self_test("cuda", "self-test on CUDA")
 
@@ -129,17 +128,7 @@ def _guarded(name: str, work: Callable[[], str]) -> Check:
 
 def _cpu_engine() -> str:
     load_engine("cpu")
-    from spcli.engines.cpu import describe
-
-    facts = describe()
-    return f"{facts['isa']}, {facts['threads']} threads"
-
-
-def _cuda_engine() -> str:
-    from spcli.engines.cuda import describe
-
-    facts = describe()
-    return ", ".join((*facts["devices"], facts["torch"], facts["triton"]))
+    return ", ".join(describe_engine("cpu"))
 
 
 # The self-test: 60 points in a room of 8 x 6 x 4 cells, two channels.

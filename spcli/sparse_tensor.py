@@ -57,11 +57,38 @@ class VoxelizedScan:
     points: NDArray[np.float32] | None = None
 
 
-def lexicographic_order(indices: NDArray[np.int32]) -> NDArray[np.intp] | None:
+def rows_outside(indices: NDArray[np.integer], spatial_shape: tuple[int, ...], batch_size: int) -> NDArray[np.bool_]:
+    """Whether each row of `indices` `[N, 1 + D]` lies outside the shape or the batch."""
+    sizes = np.array((batch_size, *spatial_shape), np.int64)
+    outside: NDArray[np.bool_] = np.any((indices < 0) | (indices >= sizes), axis=1)
+    return outside
+
+
+def rows_unsorted(indices: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Whether each row of `indices` `[N, 1 + D]` does not come strictly after the row before it."""
+    before, after = indices[:-1], indices[1:]
+    rising, equal = np.zeros(len(before), bool), np.ones(len(before), bool)
+    for axis in range(indices.shape[1]):
+        rising |= equal & (after[:, axis] > before[:, axis])
+        equal &= after[:, axis] == before[:, axis]
+    unsorted = np.zeros(len(indices), bool)
+    unsorted[1:] = ~rising
+    return unsorted
+
+
+def row_problem(row: int, site: list[int], before: list[int], sizes: tuple[int, ...]) -> str:
+    """What is wrong with row number `row`, which has `site` and follows `before`, in a grid of (batch_size, *shape)."""
+    if any(not 0 <= place < size for place, size in zip(site, sizes, strict=True)):
+        where = f"outside batch_size {sizes[0]} and spatial_shape {list(sizes[1:])}"
+        return f"row {row} is at {site}, {where}; correct the indices or the shape"
+    if site == before:
+        return f"row {row} repeats the site {site}; a sparse tensor holds each site once"
+    return f"row {row} at {site} comes after {before}; sort the rows by (batch, z, y, x)"
+
+
+def lexicographic_order(indices: NDArray[np.integer]) -> NDArray[np.intp] | None:
     """The row order that sorts `indices` `[N, 1 + D]` by (batch, z, y, x); None where they are sorted already."""
-    if _first_unsorted(indices) is None:
-        return None
-    return np.lexsort(indices.T[::-1])
+    return np.lexsort(indices.T[::-1]) if rows_unsorted(indices).any() else None
 
 
 def checked(tensor: SparseTensor, source: str) -> tuple[SparseTensor, bool]:
@@ -97,35 +124,21 @@ def canonical(tensor: SparseTensor, source: str) -> tuple[SparseTensor, bool]:
     Raises:
         InputError: a site lies outside the shape or batch, or stands twice; names the first such row of the input.
     """
-    bounds = np.array((tensor.batch_size, *tensor.spatial_shape), np.int64)
-    outside = np.flatnonzero(((tensor.indices < 0) | (tensor.indices >= bounds)).any(axis=1))
+    outside = np.flatnonzero(rows_outside(tensor.indices, tensor.spatial_shape, tensor.batch_size))
     if len(outside):
-        row = int(outside[0])
-        site = tensor.indices[row].tolist()
-        raise InputError(
-            f"{source}: row {row} is at {site}, outside batch_size {tensor.batch_size} and spatial_shape "
-            f"{list(tensor.spatial_shape)}; correct the indices or the shape"
-        )
+        raise _refused(tensor, int(outside[0]), source)
     order = lexicographic_order(tensor.indices)
     if order is None:
         return tensor, False
     indices = np.ascontiguousarray(tensor.indices[order])
-    same = np.flatnonzero((indices[1:] == indices[:-1]).all(axis=1))
-    if len(same):
-        row = int(order[same + 1].min())
-        site = tensor.indices[row].tolist()
-        raise InputError(f"{source}: row {row} repeats the site {site}; a sparse tensor holds each site once")
+    repeated = order[rows_unsorted(indices)]  # in sorted rows nothing else can be wrong
+    if len(repeated):
+        raise _refused(tensor, int(repeated.min()), source)
     features = np.ascontiguousarray(tensor.features[order])
     return SparseTensor(features, indices, tensor.spatial_shape, tensor.batch_size), True
 
 
-def _first_unsorted(indices: NDArray[np.int32]) -> int | None:
-    """The first row that does not come strictly after the one before it, None where all do."""
-    before, after = indices[:-1], indices[1:]
-    rising = np.zeros(len(before), bool)
-    equal = np.ones(len(before), bool)
-    for axis in range(indices.shape[1]):
-        rising |= equal & (after[:, axis] > before[:, axis])
-        equal &= after[:, axis] == before[:, axis]
-    wrong = np.flatnonzero(~rising)
-    return int(wrong[0]) if len(wrong) else None
+def _refused(tensor: SparseTensor, row: int, source: str) -> InputError:
+    """A row that lies outside, or stands twice in the tensor."""
+    site = tensor.indices[row].tolist()
+    return InputError(f"{source}: {row_problem(row, site, site, (tensor.batch_size, *tensor.spatial_shape))}")

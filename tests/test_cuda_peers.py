@@ -16,7 +16,7 @@ from cuda_floors import Load, load_of
 from cuda_report import Check, CudaReport, FrameResult, Measures, Rates, Start
 from processes import Measured
 from spcli.engines import load_engine
-from spcli.engines.driver import ask_driver
+from spcli.engines.device import ask_driver
 from spcli.errors import DeviceError
 from workload import ROOT, Workload, prepare
 

@@ -8,6 +8,7 @@ a tensor on CUDA). Everything a caller gets back in a `Frame` is host numpy that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -131,6 +132,21 @@ class Frame:
     time_s: dict[str, float]
 
 
+@dataclass
+class KernelCounts:
+    """Kernels that were needed for the first time in this process, on an engine that compiles as it goes.
+
+    Attributes:
+        compiled: how many were compiled.
+        found: how many were in the compiler's cache.
+        folder: that cache; "" for an engine without one.
+    """
+
+    compiled: int = 0
+    found: int = 0
+    folder: str = ""
+
+
 class Runner(Protocol):
     """A program made ready on a device, with buffers of its own; `depth` frames may be in flight at once."""
 
@@ -184,7 +200,7 @@ class Engine(Protocol):
         """The 2-D sites (batch, y, x) that have at least one active z."""
 
     def collapse(self, sites: Sites) -> Sites:
-        """One row a scan of the batch: indices `[B, 1]`, no spatial axis."""
+        """One row per scan of the batch: indices `[B, 1]`, no spatial axis."""
 
     def count(self, sites: Sites) -> int:
         """Number of active sites; synchronises on devices that count for themselves."""
@@ -242,6 +258,9 @@ class Engine(Protocol):
 
         `graph` False carries out one operation after another where the engine would otherwise replay a recording.
         """
+
+    def counted_kernels(self) -> AbstractContextManager[KernelCounts]:
+        """Counts the kernels that are compiled, or found in a cache, inside the context."""
 
 
 def download_voxels(engine: Engine, voxels: Voxels) -> VoxelizedScan:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from spcli.errors import ConfigError, InputError, Problem
 from spcli.geometry import ConvGeometry
 from spcli.program import BuildMap, FlattenSites, GlobalSites, Program
+from spcli.sparse_tensor import row_problem, rows_outside, rows_unsorted
 
 
 def indices_of(indices: NDArray[np.int32], spatial_shape: tuple[int, ...]) -> NDArray[np.int32]:
@@ -24,26 +25,10 @@ def indices_of(indices: NDArray[np.int32], spatial_shape: tuple[int, ...]) -> ND
     return np.ascontiguousarray(indices, np.int32)
 
 
-def first_wrong_row(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> int | None:
-    """The first row that lies outside the shape or batch, or does not come after the row before it."""
-    outside = (indices < 0) | (indices >= np.array((batch_size, *spatial_shape), np.int64))
-    wrong: NDArray[np.bool_] = np.any(outside, axis=1)
-    steps = np.diff(indices.astype(np.int64), axis=0)
-    leading = np.take_along_axis(steps, (steps != 0).argmax(axis=1)[:, None], axis=1)[:, 0]
-    wrong[1:] |= leading <= 0
-    return int(wrong.argmax()) if wrong.any() else None
-
-
 def wrong_row(indices: NDArray[np.int32], row: int, spatial_shape: tuple[int, ...], batch_size: int) -> InputError:
     """What is wrong with the first row that cannot be a site."""
-    site = indices[row].tolist()
-    if any(not 0 <= place < size for place, size in zip(site, (batch_size, *spatial_shape), strict=True)):
-        where = f"outside batch_size {batch_size} and spatial_shape {list(spatial_shape)}"
-        return InputError(f"row {row} is at {site}, {where}; correct the indices or the shape")
-    if site == indices[row - 1].tolist():
-        return InputError(f"row {row} repeats the site {site}; a sparse tensor holds each site once")
-    before = indices[row - 1].tolist()
-    return InputError(f"row {row} at {site} comes after {before}; sort the rows by (batch, z, y, x)")
+    site, before = indices[row].tolist(), indices[row - 1].tolist()
+    return InputError(row_problem(row, site, before, (batch_size, *spatial_shape)))
 
 
 def check_indices(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> NDArray[np.int32]:
@@ -53,9 +38,9 @@ def check_indices(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], ba
         InputError: they are of another shape, or a row lies outside the shape or batch or does not rise.
     """
     indices = indices_of(indices, spatial_shape)
-    row = first_wrong_row(indices, spatial_shape, batch_size)
-    if row is not None:
-        raise wrong_row(indices, row, spatial_shape, batch_size)
+    wrong = rows_outside(indices, spatial_shape, batch_size) | rows_unsorted(indices)
+    if wrong.any():
+        raise wrong_row(indices, int(wrong.argmax()), spatial_shape, batch_size)
     return indices
 
 

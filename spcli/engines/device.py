@@ -1,47 +1,75 @@
-"""Which engine a run uses. Asks the CUDA driver itself, so that nothing heavy is imported to learn there is no GPU."""
+"""Which engine a run uses. Asks the CUDA driver through ctypes: nothing heavy is imported to learn there is no GPU."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
+
+from msgspec import Struct
 
 from spcli.engines import load_engine
 from spcli.engines.base import Engine
-from spcli.engines.driver import NO_CUDA, CudaDriver, ask_driver
 from spcli.errors import DeviceError
 
-Tell = Callable[[str], None]
+NO_DEVICE, STUB_LIBRARY = 100, 34
+NO_CUDA = "there is no CUDA device here; use --device cpu or auto"
+
+Warn = Callable[[str], None]
 
 
-def choose_engine(device: str, tell: Tell, threads: int | None = None) -> Engine:
-    """The engine for `--device cpu`, `cuda` or `auto`; `tell` hears why `auto` leaves a device unused.
+class CudaDriver(Struct, frozen=True):
+    """What libcuda says: how many devices there are, and what is wrong with them if something is."""
+
+    present: bool
+    devices: int = 0
+    trouble: str | None = None
+
+
+def ask_driver() -> CudaDriver:
+    """Ask libcuda whether there is a device."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+        count = ctypes.c_int()
+        code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    except (OSError, AttributeError):
+        return CudaDriver(False)
+    if code in (NO_DEVICE, STUB_LIBRARY):
+        return CudaDriver(True)
+    if code:
+        return CudaDriver(True, 0, f"the CUDA driver answers with error {code}")
+    return CudaDriver(True, count.value)
+
+
+def choose_engine(device: str, warn: Warn, threads: int | None = None) -> Engine:
+    """The engine for `--device cpu`, `cuda` or `auto`; `warn` is called with why `auto` leaves a device unused.
 
     Raises:
         DeviceError: the device that was asked for cannot be used.
     """
     if device == "cuda":
-        return _cuda_engine()
+        return _cuda_engine(threads, ask_driver())
     if device == "auto":
         driver = ask_driver()
         if driver.devices or driver.trouble:
             try:
-                return _cuda_engine(driver)
+                return _cuda_engine(threads, driver)
             except DeviceError as error:
-                tell(f"{error}; using the CPU")
-    engine = load_engine("cpu")
-    if threads is not None:
-        from spcli.engines.cpu import set_threads
-
-        set_threads(threads)
-    return engine
+                warn(f"{error}; using the CPU")
+    return load_engine("cpu", threads)
 
 
-def _cuda_engine(driver: CudaDriver | None = None) -> Engine:
-    driver = driver or ask_driver()
+def _cuda_engine(threads: int | None, driver: CudaDriver) -> Engine:
+    reason = why_no_cuda(driver)
+    if reason:
+        raise DeviceError(reason)
+    return load_engine("cuda", threads)
+
+
+def why_no_cuda(driver: CudaDriver) -> str | None:
+    """Why a driver that answers so leaves nothing to compute on, in one sentence, or None."""
     if driver.trouble:
-        raise DeviceError(f"CUDA cannot be used: {driver.trouble}")
-    if not driver.devices:
-        raise DeviceError(NO_CUDA)
-    return load_engine("cuda")
+        return f"CUDA cannot be used: {driver.trouble}"
+    return None if driver.devices else NO_CUDA
 
 
 def with_dtype(engine: Engine, dtype: str) -> Engine:

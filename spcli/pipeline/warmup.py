@@ -44,18 +44,16 @@ def warm_up(engine: Engine, names: Iterable[str], points: int = POINTS) -> Warmt
     Raises:
         DeviceError: the device has too little memory, or Triton cannot compile or keep kernels here.
     """
-    from spcli.engines.cuda.compiled import cache_folder, counted
-
     started = perf_counter()
     street = street_scan(0, points)
-    with counted() as kernels:
+    with engine.counted_kernels() as kernels:
         for name in names:
             config = load_preset(name, (), {})
             want = Want((config.layers[-1].name,), rulebooks=True)
             session, scan = Session(config, device=engine, want=want), _scan_for(config, street)
             for _ in range(2):
                 session.run(scan)
-    return Warmth(kernels.compiled, kernels.found, perf_counter() - started, cache_folder())
+    return Warmth(kernels.compiled, kernels.found, perf_counter() - started, kernels.folder)
 
 
 def _scan_for(config: Config, street: PointCloud) -> PointCloud:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spcli.engines.cpu.masks import Words, row_masks
+from spcli.engines.masks import Words, row_masks
 from spcli.grid import ScanCounts
 from spcli.program import Add
 from spcli.stats.masks import SPLITS, TILE_ROWS, executed_rules, histograms

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spcli.engines.cpu.masks import WORD, Words, distinct_masks
+from spcli.engines.masks import WORD, Words, distinct_masks
 
 TILE_ROWS = (16, 32, 64, 128)
 SPLITS = (1, 2, 3, 4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spcli.engines import device
-from spcli.engines.driver import CudaDriver
+from spcli.engines.device import CudaDriver
 
 NO_DEVICE = "spcli: error: there is no CUDA device here; use --device cpu or auto\n"
 
@@ -196,7 +196,7 @@ def test_doctor_describes_a_device_and_tests_itself_on_it(spcli, with_device, mo
     from spcli import doctor
     from spcli.engines import cuda
 
-    facts = {"devices": ["H100 (9.0, 80 GiB)"], "torch": "torch 2.13.0 for CUDA 13.0", "triton": "Triton 3.7.1"}
+    facts = ("H100 (9.0, 80 GiB)", "torch 2.13.0 for CUDA 13.0", "Triton 3.7.1")
     monkeypatch.setattr(doctor, "ask_driver", lambda: CudaDriver(True, 1))
     monkeypatch.setattr(cuda, "describe", lambda: facts)
     monkeypatch.setattr(doctor.toolchain, "missing", lambda: None)

@@ -1,4 +1,4 @@
-"""What is particular to convolution on the device: number formats, block shapes, row orders, and buffers with room."""
+"""What is particular to convolution on the device: number formats, block shapes, row orders, longer buffers."""
 
 from __future__ import annotations
 
@@ -122,19 +122,31 @@ def test_the_order_of_rows_changes_nothing(
     assert all(tiles.order is not None for tiles in tiles_in(source)) == (ordered and possible)
 
 
+def by_columns(a: np.ndarray, b: np.ndarray, dtype: Any) -> np.ndarray:
+    """A matrix product whose rows have the same bits wherever they stand."""
+    total = np.zeros((a.shape[0], b.shape[1]), dtype)
+    for column, row in zip(a.T, b, strict=True):
+        total += np.multiply(column[:, None], row, dtype=dtype)
+    return total
+
+
 def test_bits_do_not_depend_on_the_order_of_rows_where_a_dot_holds_one_tap(
     cuda: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The interpreter's dot is numpy's: in some of its libraries a row's bits depend on its place in the matrix."""
     from spcli.engines.cuda import blocks
 
-    features, packed = real_features(1, 300, 40), []
+    monkeypatch.setattr(np, "matmul", by_columns)
     with blocks.true_shapes(90):
         packed = cuda.pack(LayerParameters(real_weight(16, CUBE3, 40)))
         results = []
         for ordered in (False, True):
             monkeypatch.setattr(blocks, "sorts_rows", lambda *_, ordered=ordered: ordered)
             monkeypatch.setattr(blocks, "window_rows", lambda: 128)
-            results.append(cuda.download(cuda.convolve(cuda.upload(features), built(cuda, CUBE3), packed, Epilogue())))
+            source, features = built(cuda, CUBE3), cuda.upload(real_features(1, 300, 40))
+            results.append(cuda.download(cuda.convolve(features, source, packed, Epilogue())))
+            assert all((tiles.order is not None) == ordered for tiles in tiles_in(source))
+    assert packed.blocks.taps == 1
     assert results[0].tobytes() == results[1].tobytes()
 
 

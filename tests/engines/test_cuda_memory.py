@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spcli.engines.cuda import toolchain
+from spcli.engines import toolchain
 from spcli.errors import DeviceError
 
 torch = pytest.importorskip("torch", reason="the CUDA engine needs torch")
@@ -120,10 +120,10 @@ def test_tritons_own_programs_are_not_taken_for_the_compiler() -> None:
 
 
 def test_kernels_are_counted_by_whether_they_were_compiled() -> None:
-    from spcli.engines.cuda.compiled import counted
+    from spcli.engines.cuda.compiled import counted_kernels
 
     before = triton.knobs.compilation.listener
-    with counted() as kernels:
+    with counted_kernels() as kernels:
         for hit in (True, False, False):
             triton.knobs.compilation.listener(src=None, metadata={}, metadata_group={}, times=None, cache_hit=hit)
     assert (kernels.compiled, kernels.found) == (2, 1) and triton.knobs.compilation.listener is before

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,8 @@ from hypothesis import strategies as st
 
 import oracle
 from contract import assert_same_rules, oracle_rules, scene, tuples
-from spcli.engines.base import Points
+from spcli.errors import ConfigError
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
-from spcli.grid import VoxelSpec
 from spcli.sparse_tensor import SparseTensor
 from strategies import convolutions, examples
 
@@ -38,7 +36,7 @@ GEOMETRIES = {
     "transposed k2 s2": UP2,
     "transposed k3 s2 p1 o1": UP3,
 }
-INDEXES = ("bitmap", "keys", "wide keys")
+INDEXES = ("bitmap", "keys")
 
 
 @contextmanager
@@ -49,8 +47,6 @@ def forced(index: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if index != "bitmap":
             patch.setattr(sites, "BITMAP_BYTES", 0)
-        if index == "wide keys":
-            patch.setattr(sites, "NARROW_CELLS", 0)
         yield
 
 
@@ -59,7 +55,7 @@ def fences() -> Iterator[None]:
     """Every device allocation of the index phase begins poisoned and lies between margins that nothing may touch."""
     import torch
 
-    from spcli.engines.cuda import arrays, rulebook, sites
+    from spcli.engines.cuda import arrays, outputs, rulebook, rules, sites
 
     lent: list[tuple[Any, int]] = []
     allocate = arrays.empty
@@ -71,8 +67,8 @@ def fences() -> Iterator[None]:
         return buffer[MARGIN : MARGIN + count].view(shape if isinstance(shape, tuple) else (shape,))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sites, "empty", fenced)
-        patch.setattr(rulebook, "empty", fenced)
+        for module in (outputs, rulebook, rules, sites):
+            patch.setattr(module, "empty", fenced)
         yield
     for buffer, count in lent:
         margins = torch.cat([buffer[:MARGIN], buffer[MARGIN + count :]])
@@ -128,44 +124,19 @@ def test_the_index_is_a_bitmap_until_it_would_pass_256_megabytes(cuda: Any) -> N
     assert isinstance(replace(cuda.sites(one, (4, 4, 4), 1), grows=True).index, SortedKeys)
 
 
-def test_keys_are_narrow_while_every_frame_of_a_graph_keeps_to_a_number_of_cells(cuda: Any) -> None:
-    """A grid that grows is not measured: without a promise its keys are wide, and outputs inherit the promise."""
-    sites = replace(sites_of(cuda, scene(22, 40, (9, 12, 13))), grows=True)
-    assert sites.index.wide
-    assert not replace(sites, most_cells=2**62).index.wide
-    assert replace(sites, most_cells=2**62 + 1).index.wide
-    promised = replace(sites, most_cells=2**60)
-    assert not cuda.build(promised, DOWN3).outputs.index.wide
-    assert cuda.build(promised, DOWN3).outputs.grows
-    assert cuda.build(promised, UP2).outputs.index.wide  # eight times as many cells
+def test_a_grid_whose_cells_have_no_number_is_refused(cuda: Any) -> None:
+    """2^62 cells are numbered; more are not, whether they are the input's, the batch's or the outputs'."""
+    from spcli.engines.cuda.sites import SortedKeys
 
-
-def test_voxels_of_a_recording_for_any_grid_promise_their_number_of_cells(cuda: Any) -> None:
-    from spcli.engines.cuda import voxelize
-    from spcli.engines.cuda.capacity import ExactRoom
-
-    points = Points(np.zeros((1, 3), np.float32), (0, 1, 2), (0,))
-    for size, wide in ((0.05, False), (1e-5, True)):
-        spec = VoxelSpec((size,) * 3, (0, 0, 0, 1, 1, 1), spatial_shape_extra=(1, 0, 0))
-        grid = voxelize.grid_of(points, spec)
-        any_grid = replace(voxelize.device_grid(grid), grows=True)
-        device = voxelize.DevicePoints(
-            voxelize.upload(points.values), voxelize.upload(np.ones(1, np.int32)), points.xyz, points.features
-        )
-        voxels = voxelize.record(device, any_grid, spec, ExactRoom(), "float32", voxelize.Extras())
-        assert voxels.sites.index.wide == voxelize.wide_keys(grid.cells) == wide
-        assert wide or voxels.sites.most_cells >= np.prod(voxels.sites.spatial_shape)
-
-
-def test_outputs_never_pass_the_promise_they_inherit(cuda: Any) -> None:
-    """The growth of a window bounds the outputs of every input size, the largest kernels and strides included."""
-    from spcli.engines.cuda.rulebook import _growth, _window
-
-    for k, s, p, d, transposed in product((1, 2, 3, 7), (1, 2, 3), (0, 1, 3), (1, 2, 3), (False, True)):
-        extra = max(s, d) - 1 if transposed else 0
-        geometry = ConvGeometry((k, 1), (s, 1), (p, 0), (d, 1), (extra, 0), transposed=transposed)
-        most = _growth(_window(geometry))
-        assert all(geometry.out_spatial_shape((size, 1))[0] <= size * most for size in range(1, 9))
+    one, most = np.zeros((1, 4), np.int32), (2**20, 2**21, 2**21)
+    sites = cuda.sites(one, most, 1)
+    assert isinstance(sites.index, SortedKeys)
+    assert cuda.indices(cuda.build(sites, DOWN2).outputs).tolist() == one.tolist()
+    for shape, batch_size in (((2**20 + 1, 2**21, 2**21), 1), (most, 2)):
+        with pytest.raises(ConfigError, match=r"2\^62 cells.*: set point_cloud_range, or use --device cpu"):
+            cuda.sites(one, shape, batch_size)
+    with pytest.raises(ConfigError, match="or use --device cpu"):
+        cuda.build(sites, UP2)
 
 
 def test_a_dilation_that_spreads_neighbours_over_several_words(cuda: Any) -> None:
@@ -180,9 +151,9 @@ def test_a_dilation_that_spreads_neighbours_over_several_words(cuda: Any) -> Non
 
 
 def test_bitmaps_of_many_blocks_are_listed_in_larger_ones(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spcli.engines.cuda import rulebook
+    from spcli.engines.cuda import outputs
 
-    monkeypatch.setattr(rulebook, "_MOST_BLOCKS", 3)
+    monkeypatch.setattr(outputs, "_MOST_BLOCKS", 3)
     tensor = scene(24, 300, (24, 200, 150))
     with fences():
         assert_map_is(cuda, cuda.build(sites_of(cuda, tensor), DOWN2), oracle_rules(tensor, DOWN2))
@@ -190,19 +161,19 @@ def test_bitmaps_of_many_blocks_are_listed_in_larger_ones(cuda: Any, monkeypatch
 
 @pytest.mark.parametrize("geometry", [DOWN3, UP2], ids=["k3 s2", "transposed"])
 @pytest.mark.parametrize("index", INDEXES)
-def test_a_list_that_overflows_tells_its_true_length_and_stops_at_its_capacity(
+def test_a_list_that_overflows_gives_its_true_length_and_stops_at_its_capacity(
     cuda: Any, index: str, geometry: ConvGeometry
 ) -> None:
-    from spcli.engines.cuda.capacity import FixedRoom
+    from spcli.engines.cuda.capacity import FixedCapacity
 
     tensor = scene(25, 200, (8, 20, 21), batch_size=2)
     expected = oracle_rules(tensor, geometry)
     for capacity in (len(expected.out_sites) - 1, 7, 0):
         with forced(index), fences():
-            room = FixedRoom([capacity])
-            fixed = cuda.with_room(room)
+            given_capacity = FixedCapacity([capacity])
+            fixed = cuda.with_capacity(given_capacity)
             down = fixed.build(sites_of(cuda, tensor), geometry)
-            assert [int(total.item()) for total in room.totals] == [len(expected.out_sites)]
+            assert [int(total.item()) for total in given_capacity.totals] == [len(expected.out_sites)]
             assert down.outputs.capacity == fixed.count(down.outputs) == capacity
             assert tuples(fixed.indices(down.outputs)) == expected.out_sites[:capacity]
             table = cuda.download(down.table)[:, :capacity]
@@ -222,7 +193,7 @@ class Buffers:
     def of(cuda: Any, capacity: int, tensor: SparseTensor, grows: bool) -> Buffers:
         rows = np.full((capacity, tensor.indices.shape[1]), POISON, np.int32)
         sites = sites_of(cuda, tensor)
-        return Buffers(replace(sites, indices=cuda.upload(rows), grows=grows, most_cells=2**40 if grows else None))
+        return Buffers(replace(sites, indices=cuda.upload(rows), grows=grows))
 
     def fill(self, tensor: SparseTensor) -> None:
         """Other sites in the same buffers; the rows behind them keep what they held."""
@@ -236,7 +207,8 @@ class Buffers:
 
 def index_phase(cuda: Any, sites: Any) -> dict[str, Any]:
     """A network's maps: blocks, down, up, down again, a look from above, and what the exports need."""
-    from spcli.engines.cuda.rulebook import flat_rows, rows_by_tap
+    from spcli.engines.cuda.rulebook import flat_rows
+    from spcli.engines.cuda.rules import rows_by_tap
 
     down = cuda.build(sites, DOWN2)
     flat = cuda.flatten(down.outputs)
@@ -272,7 +244,7 @@ def results(cuda: Any, made: dict[str, Any]) -> list[Any]:
 @pytest.mark.parametrize("index", ["bitmap", "keys", "a grid that grows"])
 def test_a_recording_gives_each_frame_the_maps_of_its_own_sites(cuda: Any, index: str) -> None:
     """Frames that are smaller, empty and larger than the one that was recorded, then that one again."""
-    from spcli.engines.cuda.capacity import FixedRoom
+    from spcli.engines.cuda.capacity import FixedCapacity
     from spcli.engines.cuda.launch import recorded
 
     grows = index == "a grid that grows"
@@ -287,7 +259,7 @@ def test_a_recording_gives_each_frame_the_maps_of_its_own_sites(cuda: Any, index
         buffers = Buffers.of(cuda, 128, first, grows)
         buffers.fill(first)
         with recorded() as recording:
-            made = index_phase(cuda.with_room(FixedRoom([128, 128, 128, 1024])), buffers.sites)
+            made = index_phase(cuda.with_capacity(FixedCapacity([128, 128, 128, 1024])), buffers.sites)
         for frame in frames:
             buffers.fill(frame)
             recording.replay()
@@ -301,7 +273,7 @@ def test_a_map_said_to_have_single_rules_has_them(
     cuda: Any, case: tuple[SparseTensor, ConvGeometry], inverted: bool
 ) -> None:
     """And the rows by tap are all output rows, each once, those that no rule reaches at the end."""
-    from spcli.engines.cuda.rulebook import has_single_rules, rows_by_tap
+    from spcli.engines.cuda.rules import has_single_rules, rows_by_tap
 
     tensor, geometry = case
     engine_map = cuda.build(sites_of(cuda, tensor), geometry)
@@ -337,7 +309,7 @@ def test_a_map_said_to_have_single_rules_has_them(
 def test_which_maps_are_said_to_have_single_rules(
     cuda: Any, geometry: ConvGeometry, inverted: bool, single: bool
 ) -> None:
-    from spcli.engines.cuda.rulebook import has_single_rules
+    from spcli.engines.cuda.rules import has_single_rules
 
     engine_map = cuda.build(sites_of(cuda, scene(22, 40, (9, 12, 13))), geometry)
     assert has_single_rules(cuda.invert(engine_map) if inverted else engine_map) == single
@@ -366,7 +338,7 @@ def test_one_row_a_scan_after_a_global_pooling(cuda: Any) -> None:
 
 def test_no_kernel_depends_on_a_number_that_changes_between_frames(cuda: Any) -> None:
     """A launch's arguments are kept by a graph, and a compiled kernel by its constants: both hold capacities only."""
-    from spcli.engines.cuda.capacity import FixedRoom
+    from spcli.engines.cuda.capacity import FixedCapacity
     from spcli.engines.cuda.launch import observed
 
     def launches(tensor: SparseTensor) -> list[Any]:
@@ -377,7 +349,7 @@ def test_no_kernel_depends_on_a_number_that_changes_between_frames(cuda: Any) ->
             (kernel.__name__, [a for a in arguments if isinstance(a, int)], constants)
         )
         with observed(see):
-            index_phase(cuda.with_room(FixedRoom([128, 128, 128, 1024])), buffers.sites)
+            index_phase(cuda.with_capacity(FixedCapacity([128, 128, 128, 1024])), buffers.sites)
         return seen
 
     shape = (6, 18, 20)

@@ -90,13 +90,13 @@ class Rehearsal:
         from spcli.engines.cuda import runner as runners
 
         self.captures = 0
-        make = runners.Lane
+        make = runners.CapturedFrame
 
         def counted(*arguments: Any) -> Any:
             self.captures += 1
             return make(*arguments)
 
-        monkeypatch.setattr(runners, "Lane", counted)
+        monkeypatch.setattr(runners, "CapturedFrame", counted)
         self._engine, self._program, self._builder = engine, program, builder
         self._expected: dict[bytes, Frame] = {}
         self.runner = engine.compile(program, builder.parameters, everything(builder))
@@ -134,7 +134,7 @@ def test_what_the_run_before_a_capture_prepared_is_captured_too(cuda: Any, monke
     assert rehearse.captures == 1
 
 
-def test_frames_that_outgrow_their_buffers_are_repeated_with_more_room(cuda: Any, monkeypatch: Any) -> None:
+def test_frames_that_outgrow_their_buffers_are_repeated_with_larger_ones(cuda: Any, monkeypatch: Any) -> None:
     builder = small_net()
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
     for seed, sites in ((30, 40), (31, 45), (32, 500), (30, 40)):
@@ -164,9 +164,28 @@ def test_scans_of_points_in_a_fixed_range(cuda: Any, monkeypatch: Any) -> None:
 def test_scans_whose_points_decide_the_range_share_a_capture(cuda: Any, monkeypatch: Any) -> None:
     builder = small_net((9, 30, 30))
     rehearse = Rehearsal(cuda, with_points(builder, FREE), builder, monkeypatch)
-    for seed, count, reach in ((1, 400, 6.0), (2, 400, 6.0), (3, 300, 3.0), (4, 150, 20.0), (1, 400, 6.0)):
+    for seed, count, reach in (
+        (1, 400, 6.0),
+        (2, 400, 6.0),
+        (3, 300, 3.0),
+        (4, 150, 20.0),
+        (5, 90, 2e5),
+        (1, 400, 6.0),
+    ):
         rehearse(cloud(seed, count, reach))
     assert rehearse.captures == 1
+
+
+def test_a_scan_whose_grid_has_too_many_cells_is_refused_also_in_a_later_frame(cuda: Any) -> None:
+    builder = small_net((9, 30, 30))
+    runner = cuda.compile(with_points(builder, FREE), builder.parameters, everything(builder))
+    far = cloud(3, 300)
+    far.values[0, :3] = 4e5
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="set point_cloud_range, or use --device cpu"):
+            runner.submit(far)
+        for seed in (1, 2):
+            runner.result(runner.submit(cloud(seed, 300)))
 
 
 def test_a_shape_that_leaves_no_output_is_refused_also_in_a_later_frame(cuda: Any) -> None:
@@ -199,8 +218,8 @@ def test_nothing_is_left_over_from_the_frame_before(cuda: Any) -> None:
     runner = cuda.compile(builder.program(), builder.parameters, everything(builder))
     first, second = tensor(30, 200), tensor(31, 180)
     frames = [runner.result(runner.submit(scan)) for scan in (first, first)]
-    lane = runner._slots[0].lane
-    buffers = recorded_tensors(lane._replay)
+    captured = runner._slots[0].captured
+    buffers = recorded_tensors(captured._replay)
     before = [buffer.clone() for buffer in buffers]
     runner.result(runner.submit(second))
     changed = [buffer for buffer, old in zip(buffers, before, strict=True) if not same_bits(buffer, old)]
@@ -236,13 +255,13 @@ def test_a_frame_starts_work_only_where_it_is_recorded(cuda: Any, begins_with: s
     from spcli.engines.cuda import capture, frame
 
     seen: set[str] = set()
-    frame_on_device = frame.Lane._frame_on_device
+    frame_on_device = frame.CapturedFrame._frame_on_device
 
     def watched(self: Any) -> Any:
         with watching(seen):
             return frame_on_device(self)
 
-    monkeypatch.setattr(frame.Lane, "_frame_on_device", watched)
+    monkeypatch.setattr(frame.CapturedFrame, "_frame_on_device", watched)
     if not capture.INTERPRETED:
         pytest.skip("a device's capture notices for itself")
     builder = everything_net()
@@ -302,7 +321,7 @@ def test_frames_in_flight_come_back_in_any_order(cuda: Any, monkeypatch: Any) ->
         assert_same_frame(rehearse.runner.result(ticket), rehearse.step_by_step(scan))
 
 
-def test_what_goes_wrong_with_a_frame_is_told_to_the_one_who_asks_for_it(cuda: Any, monkeypatch: Any) -> None:
+def test_an_error_of_a_frame_is_raised_where_its_result_is_asked_for(cuda: Any, monkeypatch: Any) -> None:
     """Also where it had to end before another could begin; and the scans after it go through."""
     from spcli.engines.cuda import frame
 
@@ -310,7 +329,7 @@ def test_what_goes_wrong_with_a_frame_is_told_to_the_one_who_asks_for_it(cuda: A
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
     scan = tensor(30, 40)
     rehearse(scan)
-    wait, failing = frame.Lane.wait, [True]
+    wait, failing = frame.CapturedFrame.wait, [True]
 
     def sometimes(self: Any) -> Any:
         if failing:
@@ -318,7 +337,7 @@ def test_what_goes_wrong_with_a_frame_is_told_to_the_one_who_asks_for_it(cuda: A
             raise DeviceError("the card fell out")
         return wait(self)
 
-    monkeypatch.setattr(frame.Lane, "wait", sometimes)
+    monkeypatch.setattr(frame.CapturedFrame, "wait", sometimes)
     tickets = [rehearse.runner.submit(scan) for _ in range(rehearse.runner.depth + 1)]
     with pytest.raises(DeviceError, match="fell out"):
         rehearse.runner.result(tickets[0])
@@ -332,14 +351,14 @@ def test_a_scan_for_which_there_is_no_memory_leaves_no_trace(cuda: Any, monkeypa
     builder = small_net()
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
     rehearse(tensor(30, 40))
-    make = runners.Lane
+    make = runners.CapturedFrame
 
     def refusing(*arguments: Any) -> Any:
-        if arguments[3] > 200:
+        if arguments[3].rows > 200:
             raise DeviceError("too little memory")
         return make(*arguments)
 
-    monkeypatch.setattr(runners, "Lane", refusing)
+    monkeypatch.setattr(runners, "CapturedFrame", refusing)
     with pytest.raises(DeviceError):
         rehearse.runner.submit(tensor(31, 400))
     rehearse(tensor(30, 40))
@@ -434,7 +453,7 @@ def test_phases_are_timed(cuda: Any) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 1000, 12345, 2**20 + 1])
 def test_capacities_have_slack_and_few_sizes(length: int) -> None:
-    from spcli.engines.cuda.runner import bucket
+    from spcli.engines.cuda.capacity import bucket
 
     assert length * 1.09 <= bucket(length) <= max(64, length * 1.42)
     assert bucket(bucket(length)) >= bucket(length)

@@ -13,6 +13,8 @@ import pytest
 from spcli.config import load_preset
 from spcli.engines import load_engine
 from spcli.engines.base import Points, download_voxels
+from spcli.engines.bounds import grid_of
+from spcli.errors import ConfigError
 from spcli.grid import ScanCounts, VoxelSpec
 from spcli.pipeline.channels import engine_points
 from spcli.readers import read
@@ -56,20 +58,21 @@ class Result:
 class Recorded:
     """A voxelization captured once for buffers of fixed sizes, whose unused rows hold poison."""
 
-    def __init__(self, spec: VoxelSpec, capacity: int, rooms: tuple[int, ...], dtype: str = "float32") -> None:
+    def __init__(self, spec: VoxelSpec, points: int, lists: tuple[int, ...], dtype: str = "float32") -> None:
         from spcli.engines.cuda import voxelize
-        from spcli.engines.cuda.capacity import FixedRoom
+        from spcli.engines.cuda.capacity import FixedCapacity
         from spcli.engines.cuda.capture import Stream
+        from spcli.engines.cuda.runs import VoxelOptions
 
         self.spec, self.device = spec, voxelize
-        fill = voxelize.upload(np.full((capacity, 4), 0.5, np.float32))  # a point of the grid, were it read
-        grid = voxelize.device_grid(voxelize.grid_of(columns(np.zeros((1, 4), np.float32)), spec))
+        fill = voxelize.upload(np.full((points, 4), 0.5, np.float32))  # a point of the grid, were it read
+        grid = voxelize.device_grid(grid_of(columns(np.zeros((1, 4), np.float32)), spec))
         self.grid = replace(grid, grows=spec.point_cloud_range is None)
         self.buffer = voxelize.DevicePoints(fill, voxelize.upload(np.zeros(1, np.int32)), (0, 1, 2), (0, 1, 2, 3))
-        extras = voxelize.Extras(point_map=True, hard=spec.max_points is not None)
+        options = VoxelOptions(point_map=True, hard=spec.max_points is not None)
 
         def work() -> Any:
-            return voxelize.record(self.buffer, self.grid, spec, FixedRoom(rooms), dtype, extras)
+            return voxelize.record(self.buffer, self.grid, spec, FixedCapacity(lists), dtype, options)
 
         self.stream = Stream()
         self.replay, self.made = self.stream.capture(work)
@@ -96,7 +99,7 @@ class Recorded:
         self.buffer.values[count:] = 0.5
         self.buffer.total[:] = count
         if self.grid.grows:
-            grid = self.device.device_grid(self.device.grid_of(columns(values), self.spec))
+            grid = self.device.device_grid(grid_of(columns(values), self.spec))
             for kept, new in zip(self.tensors(self.grid), self.tensors(grid), strict=True):
                 kept[:] = new
 
@@ -138,9 +141,9 @@ def assert_same(result: Result, expected: VoxelizedScan) -> None:
         replace(UNIT, max_points=2, max_voxels=20),
         replace(UNIT, voxel_size=(0.1, 0.1, 0.1), reduce="first"),
         replace(UNIT, point_cloud_range=None, reduce="sum"),
-        VoxelSpec((1.0, 1.0, 1.0), (0, 0, 0, 2e9, 2e9, 2e9)),
+        VoxelSpec((1.0, 1.0, 1.0), (0, 0, 0, 2e9, 2e9, 1)),
     ],
-    ids=["all points", "max_points", "max_voxels", "small voxels", "grid of its own", "two keys"],
+    ids=["all points", "max_points", "max_voxels", "small voxels", "grid of its own", "nearly 2^62 cells"],
 )
 def test_one_recording_serves_scans_of_every_size(cuda: Any, spec: VoxelSpec) -> None:
     recorded = Recorded(spec, 900, (900,))
@@ -151,19 +154,26 @@ def test_one_recording_serves_scans_of_every_size(cuda: Any, spec: VoxelSpec) ->
     assert results[0].features.tobytes() == results[-1].features.tobytes()
 
 
-def test_a_recording_without_room_for_points_finds_no_voxels(cuda: Any) -> None:
+def test_a_grid_of_more_than_2_to_the_62_cells_is_left_to_the_cpu(cuda: Any) -> None:
+    spec = VoxelSpec((1.0, 1.0, 1.0), (0, 0, 0, 2e9, 2e9, 2))
+    with pytest.raises(ConfigError, match=r"2\^62 cells.*: set point_cloud_range, or use --device cpu"):
+        cuda.voxelize(columns(cloud(1, 10)), spec)
+    assert len(on_cpu(columns(cloud(1, 10)), spec).num_points) > 0
+
+
+def test_a_recording_without_space_for_points_finds_no_voxels(cuda: Any) -> None:
     assert Recorded(replace(UNIT, max_points=2), 0, (0,))(np.zeros((0, 4), np.float32)).counts == ScanCounts()
 
 
 @pytest.fixture
 def fenced(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Puts poison behind every buffer that the voxelizer asks for; what this gives looks whether it is still there."""
-    from spcli.engines.cuda import voxelize
+    from spcli.engines.cuda import runs, voxelize
 
     asked, behind = voxelize.empty, 64
     fences: list[Any] = []
 
-    def roomy(shape: Any, dtype: Any) -> Any:
+    def longer(shape: Any, dtype: Any) -> Any:
         rows, *rest = (shape,) if isinstance(shape, int) else shape
         buffer = asked((rows + behind, *rest), dtype)
         buffer.fill_(POISON)
@@ -174,24 +184,25 @@ def fenced(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         assert fences
         assert all(bool((fence == POISON).all()) for fence in fences)
 
-    monkeypatch.setattr(voxelize, "empty", roomy)
+    for module in (runs, voxelize):
+        monkeypatch.setattr(module, "empty", longer)
     return check
 
 
 @pytest.mark.parametrize("max_voxels", [None, 50])
-@pytest.mark.parametrize("room", [0, 1, 13])
+@pytest.mark.parametrize("rows", [0, 1, 13])
 def test_voxels_beyond_the_capacity_are_counted_and_not_written(
-    fenced: Callable[[], None], room: int, max_voxels: int | None
+    fenced: Callable[[], None], rows: int, max_voxels: int | None
 ) -> None:
     spec = replace(UNIT, max_points=2, max_voxels=max_voxels)
     values = cloud(5, 800)
-    result = Recorded(spec, 800, (room,))(values)
+    result = Recorded(spec, 800, (rows,))(values)
     expected = on_cpu(columns(values), spec)
-    assert result.counts.voxels.active == len(expected.num_points) > room
-    assert result.active == room
-    np.testing.assert_array_equal(result.indices, expected.tensor.indices[:room])
-    np.testing.assert_array_equal(result.features, expected.tensor.features[:room])
-    assert result.point_rows.max(initial=-1) < room
+    assert result.counts.voxels.active == len(expected.num_points) > rows
+    assert result.active == rows
+    np.testing.assert_array_equal(result.indices, expected.tensor.indices[:rows])
+    np.testing.assert_array_equal(result.features, expected.tensor.features[:rows])
+    assert result.point_rows.max(initial=-1) < rows
     fenced()
 
 

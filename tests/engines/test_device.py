@@ -8,8 +8,7 @@ import pytest
 
 from spcli import engines
 from spcli.engines import cuda, device, load_engine
-from spcli.engines.device import choose_engine, with_dtype
-from spcli.engines.driver import CudaDriver, ask_driver
+from spcli.engines.device import CudaDriver, ask_driver, choose_engine, with_dtype
 from spcli.errors import DeviceError
 
 

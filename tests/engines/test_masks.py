@@ -7,7 +7,7 @@ import pytest
 
 from fences import Fences
 from spcli.engines.cpu.library import address, library
-from spcli.engines.cpu.masks import distinct_masks, row_masks
+from spcli.engines.masks import distinct_masks, row_masks
 
 
 @pytest.mark.parametrize(("taps", "count"), [(1, 1), (27, 1000), (64, 50), (65, 50), (343, 17), (3, 0)])

@@ -105,7 +105,7 @@ def test_paths_arrays_clouds_tensors_and_whatever_speaks_dlpack_are_scans(config
         assert len({bits(session.run(scan)) for scan in given}) == 1
         with pytest.raises(InputError, match="a list is no scan; give a path, an array"):
             session.run([[1, 2, 3]])
-        with pytest.raises(InputError, match="the Tensor cannot be read here .*; copy it to the host"):
+        with pytest.raises(InputError, match=r"the Tensor cannot be read here .*; copy it to the host"):
             session.run(torch.from_numpy(values).requires_grad_())
 
 

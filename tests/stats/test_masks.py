@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from spcli.engines.cpu.masks import row_masks
+from spcli.engines.masks import row_masks
 from spcli.stats.masks import SPLITS, TILE_ROWS, executed_rules, histograms
 from strategies import examples
 

@@ -88,7 +88,7 @@ def main() -> None:
             digests[f"{in_channels} to {out_channels}"], error = convolved(engine, in_channels, out_channels)
             worst = max(worst, error)
         by_threads[threads] = digests
-    print(json.dumps({"isa": describe()["isa"], "threads": by_threads, "worst_error": worst}))
+    print(json.dumps({"isa": describe()[0], "threads": by_threads, "worst_error": worst}))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ _POINTER = c_void_p
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "spcli_set_threads": (None, [c_int32]),
     "spcli_threads": (c_int32, []),
-    "spcli_bounds": (c_int64, [_POINTER, c_int64, c_int64, _POINTER, _POINTER, c_int32, _POINTER]),
     "spcli_voxelize": (
         c_void_p,
         [_POINTER, c_int64, c_int64, _POINTER, _POINTER, c_int32, *[_POINTER] * 4, c_int64, _POINTER],

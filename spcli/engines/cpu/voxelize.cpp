@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "common.hpp"
 
@@ -206,28 +205,6 @@ void reduce_voxel(const Input& in, const Cell* cells, int32_t count, int reduce,
 }
 
 }  // namespace
-
-// Lowest and highest x, y, z of the points whose used columns are all finite: bounds[0:3] and bounds[3:6].
-// Returns how many such points there are.
-SPCLI_API int64_t spcli_bounds(const float* points, int64_t count, int64_t stride, const int32_t* xyz,
-                               const int32_t* features, int32_t channels, float* bounds) {
-  const Input in{points, count, stride, {xyz[0], xyz[1], xyz[2]}, features, channels};
-  int64_t found = 0;
-  for (int axis = 0; axis < 3; ++axis) {
-    bounds[axis] = std::numeric_limits<float>::infinity();
-    bounds[3 + axis] = -std::numeric_limits<float>::infinity();
-  }
-  for (int64_t p = 0; p < count; ++p) {
-    const float* point = points + p * stride;
-    if (!finite(in, point)) continue;
-    ++found;
-    for (int axis = 0; axis < 3; ++axis) {
-      bounds[axis] = std::min(bounds[axis], point[xyz[axis]]);
-      bounds[3 + axis] = std::max(bounds[3 + axis], point[xyz[axis]]);
-    }
-  }
-  return found;
-}
 
 struct spcli_voxelization {
   std::shared_ptr<Sites> sites;

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spcli.engines.base import Points, Voxels
+from spcli.engines.bounds import grid_of
 from spcli.engines.cpu.library import Handle, address, aligned_empty, library
 from spcli.engines.cpu.rulebook import own_sites
-from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelGrid, VoxelSpec, fixed_grid, grid_around
+from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelSpec
 
 _REDUCE = {"mean": 0, "first": 1, "max": 2, "sum": 3}
 
@@ -54,22 +55,3 @@ def _counts(tally: NDArray[np.int64], read: int, active: int, over_max_points: i
     in_range, nonfinite, out_of_range, _, over_max_voxels, fullest, dropped = (int(n) for n in tally)
     points = PointCounts(read, in_range, nonfinite, out_of_range, over_max_points, over_max_voxels)
     return ScanCounts(points, VoxelCounts(active, dropped, fullest))
-
-
-def grid_of(points: Points, spec: VoxelSpec) -> VoxelGrid:
-    """The grid of a specification, or around a scan's finite points: one cell at the origin where there are none.
-
-    Raises:
-        ConfigError: as in `voxelize`.
-    """
-    if spec.point_cloud_range is not None:
-        return fixed_grid(spec)
-    values = np.ascontiguousarray(points.values, np.float32)
-    xyz, columns = np.array(points.xyz, np.int32), np.array(points.features, np.int32)
-    bounds = np.empty(6, np.float32)
-    found = library().spcli_bounds(
-        address(values), len(values), values.shape[1], address(xyz), address(columns), len(columns), address(bounds)
-    )
-    if not found:
-        bounds[:] = 0
-    return grid_around(bounds[:3], bounds[3:], spec)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
-from typing import Any
 
 from spcli.engines.base import Engine
-from spcli.engines.driver import NO_CUDA, ask_driver
+from spcli.engines.device import ask_driver, why_no_cuda
 from spcli.errors import DeviceError
 
 
@@ -16,16 +15,11 @@ def unavailable() -> str | None:
     for package in ("torch", "triton"):
         if find_spec(package) is None:
             return f"the CUDA engine needs the package {package}, which is not installed; use --device cpu or auto"
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return None
-    driver = ask_driver()
-    if driver.trouble:
-        return f"CUDA cannot be used: {driver.trouble}"
-    return None if driver.devices else NO_CUDA
+    return None if os.environ.get("TRITON_INTERPRET") == "1" else why_no_cuda(ask_driver())
 
 
-def load() -> Engine:
-    """The CUDA engine.
+def load(threads: int | None = None) -> Engine:
+    """The CUDA engine; it computes on no thread of the host, so `threads` changes nothing.
 
     Raises:
         DeviceError: torch cannot use the device: it was built without CUDA, or the device is too old for the kernels.
@@ -38,17 +32,17 @@ def load() -> Engine:
     return CudaEngine()
 
 
-def describe() -> dict[str, Any]:
-    """Devices with their compute capability and memory, and what torch and Triton are, for `doctor`."""
+def describe() -> tuple[str, ...]:
+    """Devices with their compute capability and memory, then what torch and Triton are."""
     import torch
     import triton
 
     found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-    return {
-        "devices": [f"{each.name} ({each.major}.{each.minor}, {each.total_memory / 2**30:.0f} GiB)" for each in found],
-        "torch": f"torch {torch.__version__} for CUDA {torch.version.cuda}",
-        "triton": f"Triton {triton.__version__}",
-    }
+    return (
+        *(f"{each.name} ({each.major}.{each.minor}, {each.total_memory / 2**30:.0f} GiB)" for each in found),
+        f"torch {torch.__version__} for CUDA {torch.version.cuda}",
+        f"Triton {triton.__version__}",
+    )
 
 
 def _check_torch() -> None:

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import triton
 
-
-@dataclass
-class Kernels:
-    """Kernels that were needed for the first time in this process."""
-
-    compiled: int = 0
-    found: int = 0
-
-    def note(self, *, cache_hit: bool, **details: Any) -> None:
-        """What Triton tells of each."""
-        self.found += cache_hit
-        self.compiled += not cache_hit
+from spcli.engines.base import KernelCounts
 
 
 @contextmanager
-def counted() -> Iterator[Kernels]:
+def counted_kernels() -> Iterator[KernelCounts]:
     """Counts the kernels that are compiled or loaded inside; the interpreter has none."""
-    kernels, before = Kernels(), triton.knobs.compilation.listener
-    triton.knobs.compilation.listener = kernels.note
+    counts, before = KernelCounts(folder=str(triton.knobs.cache.dir)), triton.knobs.compilation.listener
+
+    def note(*, cache_hit: bool, **details: Any) -> None:
+        counts.found += cache_hit
+        counts.compiled += not cache_hit
+
+    triton.knobs.compilation.listener = note
     try:
-        yield kernels
+        yield counts
     finally:
         triton.knobs.compilation.listener = before
-
-
-def cache_folder() -> str:
-    """Where Triton keeps what it compiled."""
-    return str(triton.knobs.cache.dir)

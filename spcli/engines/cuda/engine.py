@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spcli.engines.base import Engine, Epilogue, LayerParameters, Points, Runner, Voxels, Want
-from spcli.engines.cuda import arrays, convolve, pointwise, pool, rulebook, sites, voxelize
+from spcli.engines.base import Engine, Epilogue, KernelCounts, LayerParameters, Points, Runner, Voxels, Want
+from spcli.engines.cuda import arrays, convolve, pointwise, pool, rulebook, rules, sites, voxelize
 from spcli.engines.cuda.arrays import STORAGE, empty
-from spcli.engines.cuda.capacity import ExactRoom, Room
+from spcli.engines.cuda.capacity import Capacity, ExactCapacity
+from spcli.engines.cuda.compiled import counted_kernels
 from spcli.engines.cuda.convolve import CudaPacked
 from spcli.engines.cuda.memory import device_errors
 from spcli.engines.cuda.rulebook import CudaMap
+from spcli.engines.cuda.runner import CudaRunner, StepRunner
+from spcli.engines.cuda.runs import VoxelOptions
 from spcli.engines.cuda.sites import CudaSites
 from spcli.geometry import ConvGeometry
 from spcli.grid import VoxelSpec
@@ -24,22 +28,22 @@ from spcli.rulebook import Rulebook, RuleCounts
 
 
 class CudaEngine:
-    """Operations on device tensors. `room` decides how much is allocated for what only the device can count."""
+    """Operations on device tensors. `capacity` decides how much is allocated for what only the device can count."""
 
     name = "cuda"
     dtypes: tuple[str, ...] = tuple(STORAGE)
 
-    def __init__(self, dtype: str = "float32", room: Room | None = None) -> None:
+    def __init__(self, dtype: str = "float32", capacity: Capacity | None = None) -> None:
         self.dtype = dtype
-        self.room = ExactRoom() if room is None else room
+        self.capacity = ExactCapacity() if capacity is None else capacity
 
     def with_dtype(self, dtype: str) -> Engine:
         """This engine with features in another format."""
-        return CudaEngine(dtype, self.room)
+        return CudaEngine(dtype, self.capacity)
 
-    def with_room(self, room: Room) -> CudaEngine:
+    def with_capacity(self, capacity: Capacity) -> CudaEngine:
         """This engine with other capacities."""
-        return CudaEngine(self.dtype, room)
+        return CudaEngine(self.dtype, capacity)
 
     def upload(self, array: NDArray[Any]) -> Tensor:
         """A copy on the device; floats in the engine's format."""
@@ -52,7 +56,7 @@ class CudaEngine:
     @device_errors()
     def voxelize(self, points: Points, spec: VoxelSpec, *, point_map: bool = False, hard: bool = False) -> Voxels:
         """Points to voxels."""
-        return voxelize.voxelize(points, spec, self.room, self.dtype, voxelize.Extras(point_map, hard))
+        return voxelize.voxelize(points, spec, self.capacity, self.dtype, VoxelOptions(point_map, hard))
 
     def sites(self, indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> CudaSites:
         """Sites from canonical indices."""
@@ -72,15 +76,15 @@ class CudaEngine:
 
     def flatten(self, sites: CudaSites) -> CudaSites:
         """2-D sites with at least one active z."""
-        return rulebook.flatten(sites, self.room)
+        return rulebook.flatten(sites, self.capacity)
 
     def collapse(self, sites: CudaSites) -> CudaSites:
-        """One row a scan."""
+        """One row per scan."""
         return rulebook.collapse(sites)
 
     def build(self, sites: CudaSites, geometry: ConvGeometry) -> CudaMap:
         """The map of a convolution."""
-        return rulebook.build(sites, geometry, self.room)
+        return rulebook.build(sites, geometry, self.capacity)
 
     def invert(self, source: CudaMap) -> CudaMap:
         """The map with its ends swapped."""
@@ -88,11 +92,11 @@ class CudaEngine:
 
     def rulebook(self, source: CudaMap) -> Rulebook:
         """The canonical rules of a map; synchronises."""
-        return rulebook.rulebook(source)
+        return rules.rulebook(source)
 
     def rule_counts(self, source: CudaMap, fullest: bool = True) -> RuleCounts:
         """Sizes of a map; synchronises."""
-        return rulebook.rule_counts(source, fullest)
+        return rules.rule_counts(source, fullest)
 
     def pack(self, parameters: LayerParameters) -> CudaPacked:
         """Weights in the kernel's layout and the engine's format."""
@@ -124,7 +128,7 @@ class CudaEngine:
         self, inputs: Tensor, parameters: LayerParameters, eps: float, epilogue: Epilogue, out: Tensor | None = None
     ) -> Tensor:
         """Layer norm, then the epilogue."""
-        return pointwise.layer_norm(inputs, pointwise.Norm(parameters, eps), epilogue, self.dtype, out)
+        return pointwise.layer_norm(inputs, parameters, eps, epilogue, self.dtype, out)
 
     def channel_reduction(self, inputs: Tensor, channels: int) -> Tensor:
         """Sums of neighbouring channels."""
@@ -147,6 +151,8 @@ class CudaEngine:
         self, program: Program, parameters: Mapping[str, LayerParameters], want: Want, graph: bool = True
     ) -> Runner:
         """A program made ready; a frame is one CUDA graph unless `graph` is False."""
-        from spcli.engines.cuda.runner import CudaRunner, StepRunner
-
         return (CudaRunner if graph else StepRunner)(self, program, parameters, want)
+
+    def counted_kernels(self) -> AbstractContextManager[KernelCounts]:
+        """Counts what Triton compiles or finds in its cache."""
+        return counted_kernels()

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from spcli.engines.base import Points
+from spcli.engines.bounds import grid_of
 from spcli.engines.checks import check_indices
-from spcli.engines.cpu.voxelize import grid_of
 from spcli.engines.cuda.arrays import STORAGE, empty, rounded_to_tf32
 from spcli.engines.cuda.capture import host_buffer
+from spcli.engines.cuda.points import DeviceGrid, DevicePoints
 from spcli.engines.cuda.sites import CudaSites
-from spcli.engines.cuda.voxelize import DeviceGrid, DevicePoints, wide_keys
 from spcli.grid import VoxelGrid, VoxelSpec
 from spcli.sparse_tensor import SparseTensor
 
@@ -44,14 +44,12 @@ class PointsKind:
     Attributes:
         stride, xyz, features: the columns.
         spatial_shape: None where every shape will do.
-        wide: whether a grid needs two keys a cell.
     """
 
     stride: int
     xyz: tuple[int, int, int]
     features: tuple[int, ...]
     spatial_shape: tuple[int, ...] | None
-    wide: bool
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ Kind = PointsKind | TensorKind
 
 
 @dataclass(frozen=True)
-class Scan:
+class ExaminedScan:
     """One input with what the host works out about it."""
 
     content: Points | SparseTensor
@@ -88,8 +86,15 @@ class Scan:
         assert isinstance(self.content, SparseTensor)
         return self.content.spatial_shape
 
+    @property
+    def batch_size(self) -> int:
+        """Scans in the batch."""
+        return self.content.batch_size if isinstance(self.content, SparseTensor) else 1
 
-def examine(content: Points | SparseTensor, spec: VoxelSpec | None, fixed: VoxelGrid | None, any_shape: bool) -> Scan:
+
+def examine(
+    content: Points | SparseTensor, spec: VoxelSpec | None, fixed: VoxelGrid | None, any_shape: bool
+) -> ExaminedScan:
     """What kind of input this is.
 
     `fixed` is the grid of a specification with a range; `any_shape` holds where nothing of the program is sized by the
@@ -100,14 +105,14 @@ def examine(content: Points | SparseTensor, spec: VoxelSpec | None, fixed: Voxel
     """
     if isinstance(content, SparseTensor):
         check_indices(content.indices, content.spatial_shape, content.batch_size)
-        return Scan(
+        return ExaminedScan(
             content, None, TensorKind(content.features.shape[1], tuple(content.spatial_shape), content.batch_size)
         )
     assert spec is not None
     grid = fixed or grid_of(content, spec)
     shape = None if any_shape and fixed is None else grid.spatial_shape
-    kind = PointsKind(content.values.shape[1], content.xyz, content.features, shape, wide_keys(grid.cells))
-    return Scan(content, grid, kind)
+    kind = PointsKind(content.values.shape[1], content.xyz, content.features, shape)
+    return ExaminedScan(content, grid, kind)
 
 
 class PointsInput:
@@ -124,7 +129,7 @@ class PointsInput:
             metres[:3], metres[3:], head[1:4], head[4:7], grid.cells, grid.spatial_shape, kind.spatial_shape is None
         )
 
-    def fill(self, scan: Scan) -> None:
+    def fill(self, scan: ExaminedScan) -> None:
         """Send a scan to the device."""
         assert isinstance(scan.content, Points) and scan.grid is not None
         numbers = np.array([scan.rows, *scan.grid.cells, *scan.grid.spatial_shape], np.int32)
@@ -148,7 +153,7 @@ class TensorInput:
             shape.to(self._total.device.device),
         )  # fmt: skip
 
-    def fill(self, scan: Scan) -> None:
+    def fill(self, scan: ExaminedScan) -> None:
         """Send a tensor to the device."""
         assert isinstance(scan.content, SparseTensor)
         features = scan.content.features

@@ -16,7 +16,7 @@ from subprocess import CalledProcessError
 import torch
 import triton
 
-from spcli.engines.cuda import toolchain
+from spcli.engines import toolchain
 from spcli.errors import DeviceError
 
 SMALLER = "use larger voxels, a smaller range or --dtype float16"

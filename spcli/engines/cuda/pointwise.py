@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,14 +26,6 @@ from spcli.program import NO_ACTIVATION, Activation
 # pays by operation instead.
 ELEMENTS, FEWER_ELEMENTS, SCALED_ELEMENTS = 2048, 1024, 1 << 17
 MOST_COLUMNS = 64
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A layer norm: weight and bias, and what is added to the variance."""
-
-    parameters: LayerParameters
-    eps: float
 
 
 def tile(rows: int, channels: int, elements: int = ELEMENTS) -> tuple[int, int]:
@@ -77,7 +68,9 @@ def _add(inputs: Tensor, more: Tensor | None, activation: Activation, dtype: str
     )  # fmt: skip
 
 
-def layer_norm(inputs: Tensor, norm: Norm, epilogue: Epilogue, dtype: str, out: Tensor | None = None) -> Tensor:
+def layer_norm(
+    inputs: Tensor, parameters: LayerParameters, eps: float, epilogue: Epilogue, dtype: str, out: Tensor | None = None
+) -> Tensor:
     """Each row normalised over its channels in float64 (biased variance), scaled and shifted; then the epilogue.
 
     Ba, Kiros, Hinton: Layer Normalization, 2016.
@@ -85,7 +78,7 @@ def layer_norm(inputs: Tensor, norm: Norm, epilogue: Epilogue, dtype: str, out: 
     rows, channels = inputs.shape
     if out is None:
         out = empty((rows, channels), STORAGE[dtype])
-    weight, bias = _on_device(norm.parameters)
+    weight, bias = _on_device(parameters)
     more, activation = epilogue.add, epilogue.activation
     # A row is one program's, whatever its length.
     columns = next_power_of_2(channels)
@@ -94,7 +87,7 @@ def layer_norm(inputs: Tensor, norm: Norm, epilogue: Epilogue, dtype: str, out: 
         kernels.layer_norm, (cdiv(rows, at_once),),
         inputs, inputs.stride(0), weight, bias, more, 0 if more is None else more.stride(0), out, out.stride(0),
         rows, channels, activation.slope,
-        EPS=norm.eps, ACTIVATION=activation.kind, TF32=dtype == "tf32", ROWS=at_once, COLUMNS=columns,
+        EPS=eps, ACTIVATION=activation.kind, TF32=dtype == "tf32", ROWS=at_once, COLUMNS=columns,
         num_warps=4 if columns <= 1024 else 16,
     )  # fmt: skip
     return out

@@ -17,9 +17,10 @@ from spcli.engines.cuda.arrays import download, empty, upload
 from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.kernels import sites as kernels
 from spcli.engines.cuda.launch import call, launch, only_outside_frames
+from spcli.errors import ConfigError, Problem
 
 BITMAP_BYTES = 256 << 20  # a larger bitmap would take longer to clear than keys take to search
-NARROW_CELLS = 1 << 62  # more cells than this, and a cell's number in raster order could overflow an int64
+MOST_CELLS = 1 << 62  # more, and a cell's number in raster order could overflow an int64
 _LONGEST_LINE = 1 << 30  # bitmap kernels count in int32; strides and paddings must not carry them out of it
 _LANES, _SCALED_LANES = 1024, 16384  # of a program; an interpreter pays by operation, not by lane
 
@@ -39,16 +40,9 @@ class Bitmap:
 
 @dataclass(frozen=True)
 class SortedKeys:
-    """Cell numbers in row order; rows from the total on are undefined.
+    """Cell numbers in raster order, int64 `[capacity or more]`, in row order; rows from the total on are undefined."""
 
-    Attributes:
-        high, low: int64 `[capacity or more]`; where one int64 holds the cell number it is `low`, and `high` is `low`.
-        wide: whether both halves are needed.
-    """
-
-    high: Tensor
-    low: Tensor
-    wide: bool
+    keys: Tensor
 
 
 @dataclass(frozen=True)
@@ -56,15 +50,13 @@ class CudaSites:
     """Active sites in canonical order; how many and in which shape, the device knows.
 
     Attributes:
-        spatial_shape: the D sizes, z, y, x, as the host knew them when the sites were made; empty for the one site a
-            scan that a global pooling leaves. In a graph that serves grids of several shapes only `shape` is right.
+        spatial_shape: the D sizes, z, y, x, as the host knew them when the sites were made; empty for the one site
+            per scan that a global pooling leaves. In a graph that serves grids of several shapes only `shape` is right.
         batch_size: scans in the batch.
         indices: int32 `[capacity, 1 + D]`; rows from `total` on are undefined.
         total: int32 `[1]`, number of active sites, never above the capacity.
         shape: int32 `[3]`, z, y, x on the device; a plane has z = 1.
         grows: whether frames of one graph may bring other shapes, so that nothing may be sized by the shape.
-        most_cells: for sites that grow, a number of cells, batch included, that no frame of the graph passes; None
-            for no such promise, which makes keys twice as wide.
         made: the index where the sites were made together with it.
     """
 
@@ -74,7 +66,6 @@ class CudaSites:
     total: Tensor
     shape: Tensor
     grows: bool = False
-    most_cells: int | None = None
     made: Bitmap | SortedKeys | None = None
 
     @property
@@ -110,8 +101,10 @@ def make_sites(indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch
 
     Raises:
         InputError: they are of another shape, or a row lies outside the shape or batch or does not rise.
+        ConfigError: the grid has more cells than a key can number.
     """
     indices = check_indices(indices, spatial_shape, batch_size)
+    check_cells(spatial_shape, batch_size)
     total = upload(np.array([len(indices)], np.int32))
     shape = upload(np.array(three(spatial_shape, 1), np.int32))
     return CudaSites(spatial_shape, batch_size, upload(indices), total, shape)
@@ -125,14 +118,16 @@ def bitmap_words(sites: CudaSites) -> int | None:
     return words if fits and not sites.grows else None
 
 
-def cells_of(sites: CudaSites) -> int | None:
-    """A number of cells, batch included, that the grid never passes; None where it may grow without limit."""
-    return sites.most_cells if sites.grows else sites.batch_size * prod(sites.spatial_shape)
+def check_cells(spatial_shape: tuple[int, ...], batch_size: int) -> None:
+    """Every cell of a grid must have a number that a key can hold.
 
-
-def is_wide(cells: int | None) -> bool:
-    """Whether keys over a grid of at most so many cells need two halves."""
-    return cells is None or cells > NARROW_CELLS
+    Raises:
+        ConfigError: there are too many.
+    """
+    if batch_size * prod(spatial_shape) > MOST_CELLS:
+        grid = f"a grid of spatial_shape {list(spatial_shape)} and batch_size {batch_size}"
+        remedy = "set point_cloud_range, or use --device cpu"
+        raise ConfigError([Problem(f"{grid} has more than 2^62 cells, too many for the CUDA engine: {remedy}")])
 
 
 def filled_bitmap(sites: CudaSites, words: int) -> Bitmap:
@@ -152,23 +147,21 @@ def filled_bitmap(sites: CudaSites, words: int) -> Bitmap:
 
 def sorted_keys(sites: CudaSites) -> SortedKeys:
     """The keys of sites, which their order has sorted already."""
-    keys = empty_keys(sites.capacity, is_wide(cells_of(sites)))
+    keys = empty_keys(sites.capacity)
     block = block_of(1)
     launch(
         kernels.write_keys,
         (triton.cdiv(sites.capacity, block["ROWS"]),),
-        *(sites.indices, sites.total, sites.shape, keys.high, keys.low),
+        *(sites.indices, sites.total, sites.shape, keys.keys),
         NDIM=sites.ndim,
-        WIDE=keys.wide,
         **block,
     )
     return keys
 
 
-def empty_keys(count: int, wide: bool) -> SortedKeys:
-    """Room for so many keys."""
-    low = empty(max(count, 1), torch.int64)
-    return SortedKeys(empty(max(count, 1), torch.int64) if wide else low, low, wide)
+def empty_keys(count: int) -> SortedKeys:
+    """Space for so many keys."""
+    return SortedKeys(empty(max(count, 1), torch.int64))
 
 
 def block_of(columns: int) -> dict[str, int]:

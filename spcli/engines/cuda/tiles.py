@@ -13,7 +13,8 @@ from spcli.engines.cuda import blocks
 from spcli.engines.cuda.arrays import empty, upload
 from spcli.engines.cuda.kernels import tiles as kernels
 from spcli.engines.cuda.launch import launch
-from spcli.engines.cuda.rulebook import CudaMap, has_single_rules, rows_by_tap
+from spcli.engines.cuda.rulebook import CudaMap
+from spcli.engines.cuda.rules import has_single_rules, rows_by_tap
 from spcli.geometry import ConvGeometry
 
 

@@ -2,13 +2,15 @@
 
 The bitmap has one bit a cell in int64 words along x, word number `((b * Z + z) * Y + y) * ceil(X / 64) + x // 64`, and
 for each word that is not 0 the row of its first site: a site's row is that plus the bits below its own. A key is the
-cell's number in raster order; grids with more cells than an int64 counts have two, `(b * Z + z, y * X + x)`.
+cell's number in raster order, int64.
 """
 
 import triton
 import triton.language as tl
 
 from spcli.engines.cuda.kernels.common import popcount
+
+NO_KEY = tl.constexpr(0x7FFFFFFFFFFFFFFF)  # greater than any site's
 
 
 @triton.jit
@@ -25,44 +27,28 @@ def site_of(indices_ptr, rows, here, NDIM: tl.constexpr, FLAT: tl.constexpr):
 
 
 @triton.jit
-def key_of(batch, z, y, x, shape_ptr, WIDE: tl.constexpr):
-    """The two halves of a key, int64; the high one is 0 for grids that need one half only."""
+def key_of(batch, z, y, x, shape_ptr):
+    """A cell's number in raster order, int64."""
     depth = tl.load(shape_ptr).to(tl.int64)
     height = tl.load(shape_ptr + 1).to(tl.int64)
     width = tl.load(shape_ptr + 2).to(tl.int64)
-    plane = batch * depth + z
-    if WIDE:
-        return plane, y * width + x
-    return tl.zeros_like(plane), (plane * height + y) * width + x
+    return ((batch * depth + z) * height + y) * width + x
 
 
 @triton.jit
-def load_key(high_ptr, low_ptr, rows, here, WIDE: tl.constexpr):
+def load_key(keys_ptr, rows, here):
     """The key of each row; greater than any site's where not `here`."""
-    low = tl.load(low_ptr + rows, mask=here, other=0x7FFFFFFFFFFFFFFF)
-    high = tl.zeros_like(low)
-    if WIDE:
-        high = tl.load(high_ptr + rows, mask=here, other=0x7FFFFFFFFFFFFFFF)
-    return high, low
+    return tl.load(keys_ptr + rows, mask=here, other=NO_KEY)
 
 
 @triton.jit
-def is_before(high, low, other_high, other_low, WIDE: tl.constexpr):
-    """Whether one key is smaller than another."""
-    if WIDE:
-        return (high < other_high) | ((high == other_high) & (low < other_low))
-    return low < other_low
-
-
-@triton.jit
-def lower_bound(high_ptr, low_ptr, total, high, low, here, steps, WIDE: tl.constexpr):
+def lower_bound(keys_ptr, total, key, here, steps):
     """Number of rows whose keys are smaller, int32; `2 ** steps` is greater than the number of rows."""
-    rows = tl.zeros_like(low).to(tl.int32)
+    rows = tl.zeros_like(key).to(tl.int32)
     for step in range(steps):
         probe = rows + (1 << (steps - 1 - step))
         inside = here & (probe <= total)
-        key_high, key_low = load_key(high_ptr, low_ptr, probe - 1, inside, WIDE)
-        smaller = is_before(key_high, key_low, high, low, WIDE)
+        smaller = load_key(keys_ptr, probe - 1, inside) < key
         rows = tl.where(inside & smaller, probe, rows)
     return rows
 
@@ -99,16 +85,7 @@ def fill_bitmap(indices_ptr, total_ptr, shape_ptr, words_ptr, base_ptr, NDIM: tl
 
 
 @triton.jit
-def write_keys(
-    indices_ptr,
-    total_ptr,
-    shape_ptr,
-    high_ptr,
-    low_ptr,
-    NDIM: tl.constexpr,
-    WIDE: tl.constexpr,
-    ROWS: tl.constexpr,
-):
+def write_keys(indices_ptr, total_ptr, shape_ptr, keys_ptr, NDIM: tl.constexpr, ROWS: tl.constexpr):
     """The key of every site, in row order, which is their own."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     total = tl.load(total_ptr)
@@ -116,7 +93,4 @@ def write_keys(
         return
     here = rows < total
     batch, z, y, x = site_of(indices_ptr, rows, here, NDIM, False)
-    high, low = key_of(batch, z, y, x, shape_ptr, WIDE)
-    tl.store(low_ptr + rows, low, mask=here)
-    if WIDE:
-        tl.store(high_ptr + rows, high, mask=here)
+    tl.store(keys_ptr + rows, key_of(batch, z, y, x, shape_ptr), mask=here)

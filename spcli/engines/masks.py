@@ -1,4 +1,4 @@
-"""Neighbour masks on the CPU (masks.cpp): which taps feed each output row. They are for statistics, on any engine."""
+"""Neighbour masks: which taps feed each output row. Computed on the host by the compiled library, for any engine."""
 
 from __future__ import annotations
 
