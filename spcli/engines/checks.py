@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from spcli.errors import ConfigError, InputError, Problem
 from spcli.geometry import ConvGeometry
-from spcli.program import BuildMap, FlattenSites, GlobalSites, Program
+from spcli.program import BuildMap, Program, Shape, SitesOp, fold_sites
 from spcli.sparse_tensor import row_problem, rows_outside, rows_unsorted
 
 
@@ -64,20 +64,14 @@ def three(sizes: tuple[int, ...], fill: int) -> tuple[int, int, int]:
     return z, y, x
 
 
-def site_shapes(program: Program, spatial_shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+def checked_shapes(program: Program, spatial_shape: Shape) -> tuple[Shape, ...]:
     """The shape of every sites slot where the input's sites lie in `spatial_shape`.
 
     Raises:
         ConfigError: one of them has an axis of 0 or less.
     """
-    shapes: list[tuple[int, ...]] = [spatial_shape] * program.sites
-    for op in program.index_ops:
-        if isinstance(op, BuildMap) and not op.geometry.keeps_sites:
-            shapes[op.outputs] = out_shape_of(shapes[op.sites], op.geometry)
-        elif isinstance(op, BuildMap):
-            shapes[op.outputs] = shapes[op.sites]
-        elif isinstance(op, FlattenSites):
-            shapes[op.outputs] = shapes[op.sites][1:]
-        elif isinstance(op, GlobalSites):
-            shapes[op.outputs] = ()
-    return tuple(shapes)
+
+    def after(op: SitesOp, shape: Shape) -> Shape:
+        return out_shape_of(shape, op.geometry) if isinstance(op, BuildMap) else op.shape_after(shape)
+
+    return fold_sites(program, spatial_shape, after)

@@ -75,14 +75,6 @@ def walk_index(engine: Engine, program: Program, sites: Sites) -> Index:
     return index
 
 
-def inputs_of(op: ValueOp) -> tuple[int, ...]:
-    """The value slots an operation reads."""
-    if isinstance(op, Concat | Add):
-        return op.inputs
-    added = op.add if isinstance(op, Convolve | LayerNorm) else None
-    return (op.input,) if added is None else (op.input, added)
-
-
 @dataclass(frozen=True)
 class Plan:
     """Where the values of a program live.
@@ -110,8 +102,8 @@ def plan_buffers(program: Program) -> Plan:
     place = {slot: _resolve(slot, parent) for slot in range(len(program.values))}
     uses = dict.fromkeys((root for root, _ in place.values()), 0)
     for op in program.value_ops:
-        for slot in inputs_of(op):
-            uses[place[slot][0]] += 1
+        for read in op.reads:
+            uses[place[read.value][0]] += 1
     return Plan(place, uses)
 
 
@@ -153,8 +145,8 @@ class Walk:
         left = dict(self.plan.uses)
         for op in self.program.value_ops:
             self.values[op.output] = self.step(op)
-            for slot in inputs_of(op):
-                root = self.plan.place[slot][0]
+            for read in op.reads:
+                root = self.plan.place[read.value][0]
                 left[root] -= 1
                 if left[root] == 0 and root not in self.keep:
                     self._drop(root)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spcli.engines.base import Frame, Want
-from spcli.engines.checks import site_shapes
 from spcli.engines.cuda.arrays import empty
 from spcli.engines.cuda.capacity import CapacityEngine, FixedCapacity, FrameSizes
 from spcli.engines.cuda.capture import Clock, Stream, host_buffer
@@ -20,7 +19,7 @@ from spcli.engines.cuda.runs import VoxelOptions
 from spcli.engines.cuda.sites import CudaSites
 from spcli.engines.cuda.voxelize import record, scan_counts
 from spcli.engines.eager import EagerRunner, Index, walk_index
-from spcli.program import Program, map_ends
+from spcli.program import Program, map_ends, site_shapes, value_slot
 from spcli.rulebook import Rulebook, RuleCounts
 from spcli.sparse_tensor import SparseTensor
 
@@ -104,7 +103,7 @@ class CapturedFrame:
         counts = None if scan.grid is None else scan_counts(numbers[slices.tally], scan.rows)
         tensors = {}
         for name, (features, indices) in outputs.items():
-            value = program.values[program.layers[name]]
+            value = program.values[value_slot(program, name)]
             count = None if value.dense else sites[value.sites]
             index = indices.numpy()[: sites[value.sites]]
             tensors[name] = SparseTensor(features.numpy()[:count], index, shapes[value.sites], self._batch_size)
@@ -120,7 +119,7 @@ class CapturedFrame:
 
     def _sites(self, name: str) -> CudaSites:
         program = self._job.program
-        sites: CudaSites = self._made.index.sites[program.values[program.layers[name]].sites]
+        sites: CudaSites = self._made.index.sites[program.values[value_slot(program, name)].sites]
         return sites
 
     def _frame_on_device(self) -> DeviceFrame:
@@ -143,7 +142,7 @@ class CapturedFrame:
         outputs = {}
         if job.want.values:
             values = job.steps.walk(index).run(features)
-            outputs = {name: _float_rows(values[program.layers[name]]) for name in job.want.layers}
+            outputs = {name: _float_rows(values[value_slot(program, name)]) for name in job.want.layers}
         self._clock.mark("value")
         return DeviceFrame(index, outputs, *self._numbers(index, capacity, tally))
 

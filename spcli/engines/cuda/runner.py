@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from spcli.engines.base import Frame, LayerParameters, Points, Want
-from spcli.engines.checks import site_shapes
+from spcli.engines.checks import checked_shapes
 from spcli.engines.cuda.capacity import CapacityEngine, FrameSizes, LearnedCapacity
 from spcli.engines.cuda.capture import Stream
 from spcli.engines.cuda.frame import CapturedFrame, FrameJob
@@ -101,7 +101,7 @@ class CudaRunner:
             self._done[self._tickets], self._sizes[examined.kind] = self._learner.learn(examined)
         else:
             # A graph refuses neither what leaves no output nor what has too many cells.
-            for shape in site_shapes(self._job.program, examined.spatial_shape):
+            for shape in checked_shapes(self._job.program, examined.spatial_shape):
                 check_cells(shape, examined.batch_size)
             self._start(self._tickets, examined)
         return self._tickets
