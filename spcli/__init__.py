@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from spcli.readers import find_scans as find_scans
     from spcli.readers import read as read
     from spcli.report import read_run as read_run
-    from spcli.report import report_subject as report_subject
+    from spcli.report import report_contents as report_contents
     from spcli.report import write_report as write_report
     from spcli.rulebook import Rulebook as Rulebook
     from spcli.sample import street_scan as street_scan
@@ -105,7 +105,7 @@ _HOMES = {
     "preset_names": "config",
     "read": "readers",
     "read_run": "report",
-    "report_subject": "report",
+    "report_contents": "report",
     "run": "pipeline",
     "save_weights": "weights",
     "site_cloud": "export",

@@ -22,7 +22,7 @@ from spcli.errors import InputError, UsageError
 from spcli.grid import VoxelSpec, check_spec
 from spcli.pipeline.batch import Batch, Result, process
 from spcli.pipeline.channels import channel_names, engine_points
-from spcli.pipeline.meta import features_meta, place_of, rulebooks_meta, voxels_meta
+from spcli.pipeline.meta import features_meta, rulebooks_meta, voxels_meta
 from spcli.pipeline.outputs import Job
 from spcli.pipeline.prepare import Weights, WeightsLike, as_weights
 from spcli.pipeline.records import (
@@ -243,7 +243,6 @@ class _Running:
     def __init__(self, config: Config, engine: Engine, want: Want, keep: Keep) -> None:
         self._runs = Runs(config, engine, want, keep.weights, keep.graph)
         self._runs.prepare()
-        self._spec = config.voxelize
         self._device = engine.name
         self._keep = keep
         self.depth = 1
@@ -270,16 +269,15 @@ class _Running:
         network, frame, keep = result.network, result.frame, self._keep
         if kind == "stats":
             return partial(write_stats, stats=result.stats)
-        place = place_of(scan, self._spec, frame.grid)
         if kind == "rulebooks":
             return partial(
                 write_rulebooks,
                 keys=network.program.keys,
                 rulebooks=frame.rulebooks,
-                meta=rulebooks_meta(scan, network, place),
+                meta=rulebooks_meta(scan, network, frame.grid),
                 compress=keep.compress,
             )
         name = kind.partition(".")[2] or network.program.output
         layer = next(layer for layer in network.layers if layer.name == name)
-        meta = features_meta(scan, network, layer, place, frame.outputs[name].features.shape[1])
+        meta = features_meta(scan, network, layer, frame.grid, frame.outputs[name].features.shape[1])
         return partial(write_features, tensor=frame.outputs[name], meta=meta, dtype=keep.dtype, compress=keep.compress)

@@ -9,9 +9,8 @@ from math import prod
 from msgspec import Struct
 
 from spcli.errors import UsageError
-from spcli.geometry import ConvGeometry
 from spcli.network import Network
-from spcli.program import BuildMap, FlattenSites, GlobalSites
+from spcli.program import builds
 from spcli.readers import ScanPath
 from spcli.writers import SUFFIXES, Target
 
@@ -137,8 +136,8 @@ def estimated_bytes(job: Job, network: Network | None) -> int:
 def _rule_bytes(network: Network, sites: Mapping[int, float]) -> float:
     keyed = {entry.map for entry in network.program.keys}
     total = 0.0
-    for op in network.program.index_ops:
-        if isinstance(op, BuildMap) and op.map in keyed:
+    for op in builds(network.program).values():
+        if op.map in keyed:
             rules = max(1.0, RULES_PER_OUTPUT * op.geometry.volume) * sites[op.outputs]
             total += RULE_BYTES * rules + SITE_BYTES * (sites[op.sites] + sites[op.outputs])
     return total
@@ -147,40 +146,10 @@ def _rule_bytes(network: Network, sites: Mapping[int, float]) -> float:
 def _site_shares(network: Network) -> dict[int, float]:
     """Sites by slot, as a share of the input's: as many as there are up to 64 cells together, fewer beyond."""
     shares = {}
-    for slot, strides in site_strides(network).items():
-        cells = 1.0
-        for stride in strides:
-            cells *= stride
+    for slot, stride in enumerate(network.strides()):
+        cells = prod(stride, start=1.0)
         shares[slot] = min(1.0, 4 / cells**0.5) if cells > 0 else 1.0
     return shares
-
-
-def site_strides(network: Network, stored: object = None) -> dict[int, tuple[float, ...]]:
-    """Cells a site spans, z, y, x, by sites slot; whole numbers are ints. Empty where no axis is left.
-
-    `stored` is what the input's file says of its own sites; where that is no list of a number an axis, they span one.
-    """
-    builds = [op for op in network.program.index_ops if isinstance(op, BuildMap)]
-    ndim = len(network.shapes[0]) if network.shapes[0] else builds[0].geometry.ndim if builds else 3
-    told = (
-        isinstance(stored, list) and len(stored) == ndim and all(isinstance(s, int | float) and s > 0 for s in stored)
-    )
-    strides: dict[int, tuple[float, ...]] = {0: tuple(stored) if isinstance(stored, list) and told else (1,) * ndim}
-    for op in network.program.index_ops:
-        if isinstance(op, BuildMap):
-            strides[op.outputs] = _strided(strides[op.sites], op.geometry)
-        elif isinstance(op, FlattenSites):
-            strides[op.outputs] = strides[op.sites][1:]
-        elif isinstance(op, GlobalSites):
-            strides[op.outputs] = ()
-    return strides
-
-
-def _strided(strides: tuple[float, ...], geometry: ConvGeometry) -> tuple[float, ...]:
-    pairs = tuple(zip(strides, geometry.stride, strict=True))
-    if geometry.transposed:
-        return tuple(have // by if have % by == 0 else have / by for have, by in pairs)
-    return tuple(have * by for have, by in pairs)
 
 
 def check_space(bytes_needed: int, folder: str) -> None:
