@@ -155,7 +155,7 @@ def write_cloud(target: Target, cloud: SiteCloud, source: str = "") -> tuple[flo
     Gives the scalar's values at the ends of the colour scale.
 
     Raises:
-        UsageError: the place cannot be written to.
+        UsageError: the file cannot be written.
     """
     colours, ends = viridis(cloud.scalar)
     comments = (

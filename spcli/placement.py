@@ -1,8 +1,8 @@
-"""Where sites lie in metres: from sites in z, y, x to places in x, y, z and back.
+"""Where sites lie in metres: from sites in z, y, x to points in x, y, z and back.
 
-Voxel sizes, ranges and places are in x, y, z order, as every LiDAR configuration has them; sites, shapes and strides
-are in z, y, x order, as spconv's are. Only this file turns one into the other; `grid` defines the cells that points
-fall into.
+Voxel sizes, ranges and points are in x, y, z order, as every LiDAR configuration has them; sites, shapes and strides
+are in z, y, x order, as spconv's are. Only this file turns one into the other; `grid` defines the cells that a scan's
+points fall into.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ XYZ = tuple[float, float, float]
 class Placement(Struct, frozen=True):
     """Where the sites of one set lie.
 
-    Site o stands for the voxels `stride * o` to `stride * o + stride - 1` on every axis.
+    Site o covers the voxels `stride * o` to `stride * o + stride - 1` on every axis.
 
     Attributes:
         voxel_size: metres, x, y, z.
@@ -76,13 +76,14 @@ class Placement(Struct, frozen=True):
         return xyz
 
     def site_at(self, xyz: XYZ) -> tuple[int, ...] | None:
-        """The site, z, y, x, whose cell holds a place; None where float32 cannot count the voxels to it.
+        """The site, z, y, x, whose cell holds a point; None where float32 cannot count the voxels to it.
 
-        The voxel is that of the voxelizer, by division in float32.
+        The voxel is that of the voxelizer, by division in float32. A site of less than a voxel is the one that begins
+        where its voxel does.
         """
         with np.errstate(all="ignore"):
-            place, origin, size = (np.array(numbers, np.float32) for numbers in (xyz, self.origin, self.voxel_size))
-            voxel = np.floor((place - origin) / size).astype(np.float64)
+            point, origin, size = (np.array(numbers, np.float32) for numbers in (xyz, self.origin, self.voxel_size))
+            voxel = np.floor((point - origin) / size).astype(np.float64)
         if not np.isfinite(voxel).all():
             return None
         zyx = voxel[::-1][-len(self.stride) :]

@@ -83,7 +83,7 @@ def _strides(scan: Scan, network: Network) -> tuple[Stride, ...]:
 
 
 def _metres(scan: Scan, spec: VoxelSpec | None, grid: VoxelGrid | None) -> Meta:
-    """`voxel_size` and `point_cloud_range`, those of the file of a stored tensor; None where nothing tells."""
+    """`voxel_size` and `point_cloud_range`, those of the file of a stored tensor; None where it is not known."""
     if isinstance(scan.content, StoredTensor):
         return {name: scan.meta.get(name) for name in ("voxel_size", "point_cloud_range")}
     assert spec is not None

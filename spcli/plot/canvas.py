@@ -164,7 +164,7 @@ def write_figure(path: str, figure: Figure) -> None:
     """Draw `figure` and make it the file `path`.
 
     Raises:
-        UsageError: the place cannot be written to.
+        UsageError: the file cannot be written.
     """
     form = check_target(path)
     drawn = BytesIO()

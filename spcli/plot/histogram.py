@@ -48,7 +48,7 @@ def draw(keyed: KeyedRulebook, options: PictureOptions, colours: Colours) -> Fig
 
 
 def _mark(axes: Any, bars: NDArray[Any], mean: float, colours: Colours) -> None:
-    """The mean as a line, and shares above the bars where there is room for them."""
+    """The mean as a line, and the share of each bar over it where they fit."""
     axes.axvline(mean, color=colours.second, linewidth=1.4, linestyle=(0, (4, 2)))
     top = axes.get_ylim()[1]
     side = 1 if mean < 0.75 * len(bars) else -1

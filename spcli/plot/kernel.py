@@ -82,7 +82,7 @@ def _size(fields: Sequence[Panel], centre: Panel, lines: int, cell: float) -> tu
 
 
 def _arranged(panels: int) -> tuple[int, int]:
-    """Rows and columns of the slices; a few lie above each other, so that arrows do not cross them."""
+    """Rows and columns of the slices; a few are put in one column, so that arrows do not cross them."""
     rows = min(panels, MOST_IN_A_COLUMN)
     return rows, -(-panels // rows)
 

@@ -14,7 +14,7 @@ Layer = Mapping[str, Any]
 
 
 def draw(layers: Sequence[Layer], options: PictureOptions, colours: Colours) -> Figure:
-    """Four columns of bars, a row a layer in network order; the means where the layers are those of a summary."""
+    """Four columns of bars, one row per layer in network order; the means where the layers are those of a summary."""
     scans = max((int(layer.get("scans", 1)) for layer in layers), default=1)
     title = headline(options.source, "cost, layer by layer" + (f", means of {scans} scans" if scans > 1 else ""))
     total = sum(_number(layer.get("macs")) for layer in layers)

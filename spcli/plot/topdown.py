@@ -65,7 +65,7 @@ def show(
 ) -> Any:
     """Draw pixels where their cells lie; `style` is the colour map, the norm and where sites lie in metres.
 
-    Without the latter cells are counted, and a number stands for the middle of its cell.
+    Without the latter cells are counted, and a whole number is the middle of a cell.
     """
     from matplotlib.ticker import MaxNLocator
 

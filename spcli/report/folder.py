@@ -86,7 +86,7 @@ def _configuration(folder: str, dump: str) -> Config:
 
 
 def _digest(manifest: str, dump: str) -> str:
-    """The digest of the configuration that last wrote `dump`, empty where the manifest does not tell."""
+    """The digest of the configuration that last wrote `dump`, empty where the manifest does not say."""
     found = ""
     try:
         with open(manifest, encoding="utf-8") as lines:
@@ -114,7 +114,7 @@ def _check(network: Network, rulebooks: dict[str, Rulebook], stats: dict[str, An
 
 
 def _input_stride(network: Network, meta: dict[str, Any]) -> Any:
-    """Voxels that a site of the input spans, z, y, x, as a dump's `meta` tells by the key that begins there."""
+    """Voxels that a site of the input spans, z, y, x, as a dump's `meta` says of the key that begins there."""
     starts = {slot for slot, op in builds(network.program).items() if op.sites == 0}
     try:
         return next(meta["strides"][keyed.key]["in"] for keyed in network.program.keys if keyed.map in starts)

@@ -1,7 +1,7 @@
 """The report's HTML: a page, its script, three.js, and the data, in one text.
 
 The page forbids itself every address: its content security policy allows the three texts below by their hashes and
-nothing else, so a name that got past the escaping could still not run. Data stand in a JSON block whose `<`, `>` and
+nothing else, so a name that got past the escaping could still not run. The data are a JSON block whose `<`, `>` and
 `&` are escaped, and the script puts them into the page as text only.
 """
 
@@ -48,7 +48,7 @@ def report_page(contents: ReportContents, layers: Sequence[str] = (), max_sites:
         "library": library,
         "script": script,
     }
-    # One pass: what is filled in is never searched for places to fill in.
+    # One pass: what is filled in is never searched for names in braces again.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("assets/page.html"))
 
 
