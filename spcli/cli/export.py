@@ -140,7 +140,7 @@ def _of_run(config: Config, scan: Scan, color: str, options: Mapping[str, Any]) 
     from spcli.export import CHANNEL, layer_cloud, site_cloud
     from spcli.inspect.levels import level_placements
     from spcli.pipeline import run
-    from spcli.pipeline.meta import file_placement
+    from spcli.pipeline.meta import scan_placement
     from spcli.pipeline.prepare import Weights
     from spcli.plot.sites import site_sets
     from spcli.sparse_tensor import SparseTensor
@@ -156,7 +156,7 @@ def _of_run(config: Config, scan: Scan, color: str, options: Mapping[str, Any]) 
     result = run(config, scan, want=want, weights=weights, engine=engine)
     for warning in result.warnings:
         console.warn(f"{scan.source}: {warning}")
-    placement = file_placement(scan, result.network, result.frame.grid)
+    placement = scan_placement(scan, result.network, result.frame.grid)
     if values:
         slot = next(layer.out_sites for layer in result.network.layers if layer.name == name)
         tensor = result.outputs[name]

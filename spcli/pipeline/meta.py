@@ -68,12 +68,7 @@ def rulebooks_meta(scan: Scan, network: Network, grid: VoxelGrid | None) -> Meta
 
 
 def scan_placement(scan: Scan, network: Network, grid: VoxelGrid | None) -> Placement | None:
-    """Where the sites of a network's input lie: in the grid that the scan was voxelized in, or as its file says."""
-    return Placement.from_meta(scan.meta, network.ndim) if grid is None else Placement.from_grid(grid)
-
-
-def file_placement(scan: Scan, network: Network, grid: VoxelGrid | None) -> Placement | None:
-    """The same in the decimal numbers that the files of a run hold."""
+    """Where the sites of a network's input lie, in the numbers that the files of a run hold; `grid` is the frame's."""
     return Placement.from_meta({**scan.meta, **_metres(scan, network.program.voxelize, grid)}, network.ndim)
 
 

@@ -14,6 +14,7 @@ from io import BytesIO
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from msgspec import Struct
 
 from spcli.errors import DeviceError, UsageError
@@ -198,7 +199,6 @@ def readable_on(colour: Any) -> str:
 
 def colour_map(colours: Colours) -> Any:
     """The theme's colour map, with its blank colour where there is no number."""
-    import numpy as np
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 

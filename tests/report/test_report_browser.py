@@ -227,6 +227,17 @@ def test_the_receptive_field_follows_every_operation_back(show: Show, every_kind
     assert len(seen) > 4
 
 
+def test_sites_are_shown_where_only_a_later_rulebook_tells_them(show: Show, tmp_path: Path) -> None:
+    """No rulebook begins at the input of a network that flattens first; its columns are the inputs of `plane`."""
+    layers = "{name: flat, type: HeightCompression}, {name: plane, type: SubMConv2d, out_channels: 4, kernel_size: 3}"
+    result = run(f"version: 1\nname: pillars\nlayers: [{layers}]\n", tmp_path, tensor(3, 300, (9, 12, 11)))
+    browser = show(report_contents(result))
+    pick(browser, "plane", 7)
+    assert rows_of_table(browser, "in") == expected_rules(result, "plane", Query(outputs=(7,)), "in")
+    assert "passes sites that are not in this report" in browser.value("document.getElementById('picked').textContent")
+    assert browser.problems == []
+
+
 def test_names_from_files_are_text(show: Show, street: RunResult) -> None:
     hostile = "</script><script>globalThis.ran=1</script><img src=x onerror='globalThis.ran=1'>{{data}}<!--\u2028"
     network = street.network
