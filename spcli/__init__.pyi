@@ -34,7 +34,7 @@ from spcli.points import PointCloud as PointCloud
 from spcli.readers import find_scans as find_scans
 from spcli.readers import read as read
 from spcli.report import read_run as read_run
-from spcli.report import report_subject as report_subject
+from spcli.report import report_contents as report_contents
 from spcli.report import write_report as write_report
 from spcli.rulebook import Rulebook as Rulebook
 from spcli.sample import street_scan as street_scan

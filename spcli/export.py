@@ -1,11 +1,12 @@
 """Active sites as coloured points in space, for programs that show point clouds.
 
-A site becomes the centre of its cell, in metres where the voxel size is known and in cells of its own grid otherwise.
+A site becomes the centre of its cell, in metres where its placement is known and in cells of its own grid otherwise:
+there a whole number is the middle of a cell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from spcli import __version__
 from spcli.errors import UsageError
 from spcli.inspect.sites import SiteTable
+from spcli.placement import Placement
 from spcli.sparse_tensor import SparseTensor
 from spcli.writers.npz import Target
 from spcli.writers.ply import write_ply
@@ -52,33 +54,47 @@ class SiteCloud(Struct, frozen=True):
 
 def site_cloud(
     tensor: SparseTensor,
-    meta: Mapping[str, Any],
+    placement: Placement | None = None,
     color: str = "density",
     num_points: NDArray[np.int32] | None = None,
+    channels: Sequence[str] = (),
 ) -> SiteCloud:
     """The sites of a tensor with the scalar that colours them.
 
     Args:
         tensor: 2-D or 3-D sites; 2-D ones lie at height 0.
-        meta: of the tensor's file: `voxel_size`, `point_cloud_range` (metres) and `stride` place it, `channels` names
-            its channels.
+        placement: where its sites lie in metres; None counts cells.
         color: `density`, the active share of the 3 x 3 x 3 cells around a site; `points`, of a voxel; `z`, its height;
             `channel:K`, a feature channel by number or name.
         num_points: points in each voxel, for `points`.
+        channels: names of the channels, as far as they are known.
 
     Raises:
         UsageError: there is no such colour or channel, or the tensor has no sites in space.
     """
     if tensor.indices.shape[1] not in (3, 4) or tensor.features.ndim != 2:
         raise UsageError("this tensor is dense or global and has no active sites in space; choose another layer")
-    xyz, unit = cell_centres(tensor.indices, meta)
-    name, scalar = _scalar(tensor, meta, color, (xyz, num_points))
+    xyz, unit = _centres(tensor.indices, placement)
+    scalar: NDArray[Any]
+    if color == "density":
+        name, scalar = "density", local_density(tensor.indices)
+    elif color == "z":
+        name, scalar = "height", xyz[:, 2]
+    elif color == "points":
+        if num_points is None:
+            raise UsageError("--color points: only voxels know their points; give a .voxels.npz, or a scan")
+        name, scalar = "points", num_points
+    elif color.startswith(CHANNEL):
+        channel = _channel(color.removeprefix(CHANNEL), tensor.features.shape[1], channels)
+        name, scalar = f"channel_{channel}", tensor.features[:, channel]
+    else:
+        raise UsageError(f"--color {color}: there are {', '.join(COLORS)} and layer")
     return SiteCloud(xyz, name, scalar.astype(np.float32), np.arange(len(xyz), dtype=np.int32), unit)
 
 
-def layer_cloud(sets: Sequence[tuple[str, NDArray[np.int32], Mapping[str, Any]]]) -> SiteCloud:
-    """Several sets of sites together, coloured by their number from 0; each is a name, indices and what places them."""
-    clouds = [cell_centres(indices, meta) for _, indices, meta in sets]
+def layer_cloud(sets: Sequence[tuple[str, NDArray[np.int32], Placement | None]]) -> SiteCloud:
+    """Several sets of sites together, coloured by their number from 0; each is a name, indices and where they lie."""
+    clouds = [_centres(indices, placement) for _, indices, placement in sets]
     lengths = [len(xyz) for xyz, _ in clouds]
     legend = tuple(f"layer {number}: {name}, {size} sites" for number, ((name, _, _), size) in
                    enumerate(zip(sets, lengths, strict=True)))  # fmt: skip
@@ -93,60 +109,20 @@ def layer_cloud(sets: Sequence[tuple[str, NDArray[np.int32], Mapping[str, Any]]]
     )
 
 
-def cell_centres(indices: NDArray[np.int32], meta: Mapping[str, Any]) -> tuple[NDArray[np.float32], str]:
-    """x, y, z `[N, 3]` of the centres of cells `[N, 1 + D]`, and their unit.
-
-    Site o of a layer of stride s stands for the voxels s * o to s * o + s - 1. Metres where `meta` tells voxel size
-    and range; else cells, a whole number being the middle of a cell.
-    """
-    ndim = indices.shape[1] - 1
-    xyz = np.zeros((len(indices), 3))
-    xyz[:, :ndim] = indices[:, :0:-1]
-    size, limits = _numbers(meta.get("voxel_size"), 3), _numbers(meta.get("point_cloud_range"), 6)
-    if size is None or limits is None:
-        return xyz.astype(np.float32), "cells"
-    stride = _numbers(meta.get("stride"), ndim)
-    cell = size[:ndim] * (1.0 if stride is None else stride[::-1])
-    xyz[:, :ndim] = limits[:ndim] + (xyz[:, :ndim] + 0.5) * cell
-    return xyz.astype(np.float32), "metres"
+def _centres(indices: NDArray[np.int32], placement: Placement | None) -> tuple[NDArray[np.float32], str]:
+    """x, y, z `[N, 3]` of the centres of sites `[N, 1 + D]`, and their unit."""
+    unit = "cells" if placement is None else "metres"
+    placement = placement or Placement.in_cells(indices.shape[1] - 1)
+    return placement.centres(indices).astype(np.float32), unit
 
 
-def _numbers(values: Any, count: int) -> NDArray[np.float64] | None:
-    """A list of numbers that a foreign file may hold, None where it does not."""
-    try:
-        found = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        return None
-    return found if found.shape == (count,) and bool(np.isfinite(found).all()) else None
-
-
-def _scalar(
-    tensor: SparseTensor, meta: Mapping[str, Any], color: str, known: tuple[NDArray[np.float32], Any]
-) -> tuple[str, NDArray[Any]]:
-    """The scalar's name and its value at every site."""
-    xyz, num_points = known
-    if color == "density":
-        return "density", local_density(tensor.indices)
-    if color == "z":
-        return "height", xyz[:, 2]
-    if color == "points":
-        if num_points is None:
-            raise UsageError("--color points: only voxels know their points; give a .voxels.npz, or a scan")
-        return "points", num_points
-    if color.startswith(CHANNEL):
-        channel = _channel(tensor, meta, color.removeprefix(CHANNEL))
-        return f"channel_{channel}", tensor.features[:, channel]
-    raise UsageError(f"--color {color}: there are {', '.join(COLORS)} and layer")
-
-
-def _channel(tensor: SparseTensor, meta: Mapping[str, Any], wanted: str) -> int:
+def _channel(wanted: str, count: int, names: Sequence[str]) -> int:
     """The number of a channel given by number or name."""
-    count, names = tensor.features.shape[1], meta.get("channels")
-    if isinstance(names, list) and wanted in names and names.index(wanted) < count:
+    if wanted in names and names.index(wanted) < count:
         return names.index(wanted)
     if wanted.isdecimal() and int(wanted) < count:
         return int(wanted)
-    known = f" ({', '.join(map(str, names))})" if isinstance(names, list) and 0 < len(names) <= 8 else ""
+    known = f" ({', '.join(names)})" if 0 < len(names) <= 8 else ""
     raise UsageError(f"--color {CHANNEL}{wanted}: there are channels 0 to {count - 1}{known}")
 
 
@@ -179,7 +155,7 @@ def write_cloud(target: Target, cloud: SiteCloud, source: str = "") -> tuple[flo
     Gives the scalar's values at the ends of the colour scale.
 
     Raises:
-        UsageError: the place cannot be written to.
+        UsageError: the file cannot be written.
     """
     colours, ends = viridis(cloud.scalar)
     comments = (

@@ -1,7 +1,7 @@
 """Metres and integer sites: what a voxel is.
 
 Parameters are given in x, y, z order as every LiDAR configuration does; sites and shapes are in z, y, x order as
-spconv's are. This file is the only place where the two orders meet.
+spconv's are. This file says which cells a grid has; `placement` turns sites into metres and back.
 """
 
 from __future__ import annotations
@@ -71,10 +71,6 @@ class VoxelGrid:
     voxel_size: NDArray[np.float32]
     cells: tuple[int, int, int]
     spatial_shape: tuple[int, int, int]
-
-    def centres(self, sites: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Metres `[N, 3]` (x, y, z) of the cell centres of `sites` `[N, 3]` (z, y, x)."""
-        return self.origin + (np.asarray(sites)[:, ::-1] + 0.5) * self.voxel_size.astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -8,31 +8,25 @@ import numpy as np
 import pytest
 
 from spcli.errors import UsageError
-from spcli.export import VIRIDIS, cell_centres, layer_cloud, local_density, site_cloud, viridis, write_cloud
+from spcli.export import VIRIDIS, layer_cloud, local_density, site_cloud, viridis, write_cloud
+from spcli.placement import Placement
 from spcli.sparse_tensor import SparseTensor
 
 INDICES = np.array([(0, 0, 0, 0), (0, 0, 0, 1), (0, 5, 6, 7), (1, 0, 0, 0)], np.int32)
 TENSOR = SparseTensor(np.arange(8, dtype=np.float32).reshape(4, 2), INDICES, (8, 8, 8), 2)
-META = {
-    "voxel_size": [0.1, 0.2, 0.5],
-    "point_cloud_range": [10, -20, -3, 11, -18, 1],
-    "stride": [4, 2, 1],
-    "channels": ["x", "intensity"],
-}
+PLACEMENT = Placement((0.1, 0.2, 0.5), (10, -20, -3), (4, 2, 1))
+CHANNELS = ("x", "intensity")
 
 
-def test_a_site_is_the_centre_of_its_cell_in_metres():
-    xyz, unit = cell_centres(INDICES, META)
-    assert unit == "metres"
-    assert xyz[2] == pytest.approx((10 + 7.5 * 0.1, -20 + 6.5 * 0.4, -3 + 5.5 * 2.0))
-    flat, _ = cell_centres(INDICES[:, [0, 2, 3]], {**META, "stride": [2, 1]})
-    assert flat[2] == pytest.approx((10.75, -17.4, 0.0))
+def test_a_site_is_the_centre_of_its_cell_in_float32():
+    cloud = site_cloud(TENSOR, PLACEMENT)
+    assert cloud.unit == "metres" and cloud.xyz.dtype == np.float32
+    assert (cloud.xyz == PLACEMENT.centres(INDICES).astype(np.float32)).all()
 
 
-@pytest.mark.parametrize("meta", [{}, {"voxel_size": "?", "point_cloud_range": None}, {"voxel_size": [1, 2, np.nan]}])
-def test_without_a_voxel_size_cells_are_counted(meta):
-    xyz, unit = cell_centres(INDICES, meta)
-    assert unit == "cells" and xyz[2].tolist() == [7, 6, 5]
+def test_without_metres_cells_are_counted():
+    cloud = site_cloud(TENSOR)
+    assert cloud.unit == "cells" and cloud.xyz[2].tolist() == [7, 6, 5]
 
 
 def test_density_is_the_active_share_of_the_27_cells_around_a_site_of_its_own_scan():
@@ -66,7 +60,7 @@ def test_the_scale_is_that_of_matplotlib():
     ],
 )
 def test_sites_carry_the_number_that_colours_them(color, name, values):
-    cloud = site_cloud(TENSOR, META, color, np.array([4, 3, 2, 1], np.int32))
+    cloud = site_cloud(TENSOR, PLACEMENT, color, np.array([4, 3, 2, 1], np.int32), CHANNELS)
     assert cloud.name == name and cloud.scalar.tolist() == pytest.approx(values) and cloud.rows.tolist() == [0, 1, 2, 3]
 
 
@@ -82,17 +76,17 @@ def test_sites_carry_the_number_that_colours_them(color, name, values):
 )
 def test_a_colour_that_there_is_not_is_a_usage_error(color, said):
     with pytest.raises(UsageError, match=said):
-        site_cloud(TENSOR, META, color)
+        site_cloud(TENSOR, PLACEMENT, color, channels=CHANNELS)
 
 
 def test_what_has_no_sites_in_space_is_a_usage_error():
     pooled = SparseTensor(np.zeros((2, 3), np.float32), np.zeros((2, 1), np.int32), (), 2)
     with pytest.raises(UsageError, match="no active sites in space"):
-        site_cloud(pooled, {})
+        site_cloud(pooled)
 
 
 def test_layers_together_are_told_apart_by_number_and_named_in_the_header():
-    cloud = layer_cloud([("a", INDICES, META), ("b", INDICES[:1], META), ("none", INDICES[:0], META)])
+    cloud = layer_cloud([("a", INDICES, PLACEMENT), ("b", INDICES[:1], PLACEMENT), ("none", INDICES[:0], PLACEMENT)])
     assert cloud.scalar.tolist() == [0, 0, 0, 0, 1] and cloud.rows.tolist() == [0, 1, 2, 3, 0]
     stream = io.BytesIO()
     assert write_cloud(stream, cloud, "scan.bin") == (0, 1)

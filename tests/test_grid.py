@@ -36,11 +36,6 @@ def test_origin_and_voxel_size_are_rounded_to_float32() -> None:
     assert float(grid.voxel_size[0]) == float(np.float32(0.05)) != 0.05
 
 
-def test_centres_turn_z_y_x_sites_into_x_y_z_metres() -> None:
-    centres = fixed_grid(KITTI).centres(np.array([[0, 0, 0], [1, 2, 3]], np.int32))
-    np.testing.assert_allclose(centres, [[0.025, -39.975, -2.95], [0.175, -39.875, -2.85]], atol=1e-5)
-
-
 @pytest.mark.parametrize("limits", [(0, 0, 0, 0, 1, 1), (0, 0, 0, 1, -1, 1), (-1e9, 0, 0, 1e9, 1, 1)])
 def test_a_range_without_cells_or_with_too_many_is_a_configuration_error(limits: tuple) -> None:
     with pytest.raises(ConfigError, match=r"voxelize\.point_cloud_range"):

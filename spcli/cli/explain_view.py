@@ -46,7 +46,7 @@ def _of_dump(books: Sequence[KeyedRulebook], options: Mapping[str, Any]) -> Expl
         raise UsageError(f"--explain: say which layer with --layer; there are {known}")
     keyed = fitting[0]
     indices = keyed.rulebook.out_indices
-    row = only_row(options["explain"], keyed.place, indices, keyed.key)
+    row = only_row(options["explain"], keyed.out_placement, indices, keyed.key)
     terms = terms_into(keyed, row)
     name = layer or ", ".join(keyed.layers)
     return Explanation(name, "", keyed.key, row, tuple(indices[row].tolist()), terms)

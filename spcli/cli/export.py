@@ -16,9 +16,7 @@ from spcli.errors import UsageError
 if TYPE_CHECKING:
     from spcli.config import Config
     from spcli.export import SiteCloud
-    from spcli.pipeline.session import RunResult
     from spcli.readers import Scan
-    from spcli.sparse_tensor import SparseTensor
 
 EXAMPLES = """
 spcli export out/scan.features.npz -o sites.ply --color channel:0
@@ -89,6 +87,7 @@ def _check(options: Mapping[str, Any], color: str) -> None:
 
 def _cloud(source: str, color: str, options: Mapping[str, Any]) -> SiteCloud:
     from spcli.export import site_cloud
+    from spcli.placement import Placement
     from spcli.readers import StoredTensor, read
 
     config = None
@@ -102,7 +101,10 @@ def _cloud(source: str, color: str, options: Mapping[str, Any]) -> SiteCloud:
     if isinstance(scan.content, StoredTensor):
         for warning in scan.content.warnings:
             console.warn(f"{source}: {warning}")
-        return site_cloud(scan.content.tensor, scan.content.meta, color, scan.content.num_points)
+        tensor, channels = scan.content.tensor, scan.meta.get("channels")
+        placement = Placement.from_meta(scan.meta, tensor.indices.shape[1] - 1)
+        names = [str(name) for name in channels] if isinstance(channels, list) else ()
+        return site_cloud(tensor, placement, color, scan.content.num_points, names)
     return _of_points(config, scan, color, options)
 
 
@@ -114,6 +116,7 @@ def _of_points(config: Config | None, scan: Scan, color: str, options: Mapping[s
     from spcli.pipeline.meta import voxels_meta
     from spcli.pipeline.records import loss_warnings
     from spcli.pipeline.run import voxelize
+    from spcli.placement import Placement
     from spcli.points import PointCloud
 
     assert isinstance(scan.content, PointCloud)
@@ -125,16 +128,22 @@ def _of_points(config: Config | None, scan: Scan, color: str, options: Mapping[s
         console.warn(f"{scan.source}: {warning}")
     channels = channel_names(spec, scan.content.columns) or scan.content.columns
     meta = voxels_meta(scan, spec, voxels.grid, voxels.counts, channels)
-    return site_cloud(voxels.tensor, meta, color, voxels.num_points)
+    return site_cloud(voxels.tensor, Placement.from_meta(meta), color, voxels.num_points, channels)
 
 
 def _of_run(config: Config, scan: Scan, color: str, options: Mapping[str, Any]) -> SiteCloud:
     """One layer's output, or the sites of all layers; values are computed only where they are shown."""
+    import numpy as np
+
     from spcli.engines.base import Want
     from spcli.engines.device import choose_engine
     from spcli.export import CHANNEL, layer_cloud, site_cloud
+    from spcli.inspect.levels import level_placements
+    from spcli.pipeline.meta import scan_placement
     from spcli.pipeline.parameters import Weights
     from spcli.pipeline.run import run
+    from spcli.plot.sites import site_sets
+    from spcli.sparse_tensor import SparseTensor
 
     name = options["layer"]
     _check_layer(config, name)
@@ -147,46 +156,24 @@ def _of_run(config: Config, scan: Scan, color: str, options: Mapping[str, Any]) 
     result = run(config, scan, want=want, weights=weights, engine=engine)
     for warning in result.warnings:
         console.warn(f"{scan.source}: {warning}")
+    placement = scan_placement(scan, result.network, result.frame.grid)
     if values:
-        return site_cloud(result.outputs[name], _layer_meta(result, scan, name), color)
-    sets = _site_sets(result, scan)
+        slot = next(layer.out_sites for layer in result.network.layers if layer.name == name)
+        tensor = result.outputs[name]
+        names = [f"{name}.{channel}" for channel in range(tensor.features.shape[-1])]
+        return site_cloud(tensor, level_placements(result.network, placement)[slot], color, channels=names)
+    sets = site_sets(result.network, result.frame, placement)
     if name is None:
-        return layer_cloud([(", ".join(layers), tensor.indices, meta) for layers, tensor, meta in sets])
-    found = [(tensor, meta) for layers, tensor, meta in sets if name in layers]
-    if not found:
+        return layer_cloud([(", ".join(one.layers), one.indices, one.placement) for one in sets])
+    found = next((one for one in sets if name in one.layers), None)
+    if found is None:
         raise UsageError(f"--layer {name}: has no active sites in space that a rulebook tells; choose another layer")
-    return site_cloud(*found[0], color)
+    empty = np.zeros((len(found.indices), 0), np.float32)
+    tensor = SparseTensor(empty, found.indices, found.spatial_shape, found.batch_size)
+    return site_cloud(tensor, found.placement, color)
 
 
 def _check_layer(config: Config, name: str | None) -> None:
     known = [layer.name for layer in config.layers]
     if name is not None and name not in known:
         raise UsageError(f"--layer {name}: there is no such layer; there are {', '.join(known)}")
-
-
-def _layer_meta(result: RunResult, scan: Scan, name: str) -> dict[str, Any]:
-    """What places a layer's output."""
-    from spcli.pipeline.meta import features_meta, place_of
-
-    place = place_of(scan, result.network.program.voxelize, result.frame.grid)
-    layer = next(layer for layer in result.network.layers if layer.name == name)
-    return features_meta(scan, result.network, layer, place, result.outputs[name].features.shape[1])
-
-
-def _site_sets(result: RunResult, scan: Scan) -> list[tuple[tuple[str, ...], SparseTensor, dict[str, Any]]]:
-    """Layers, sites and what places them, of every set of sites of a run."""
-    import numpy as np
-
-    from spcli.pipeline.meta import place_of, stored_stride
-    from spcli.plot.sites import site_sets
-    from spcli.sparse_tensor import SparseTensor
-
-    place = place_of(scan, result.network.program.voxelize, result.frame.grid)
-    strides = result.network.strides(stored_stride(scan, result.network))
-    found = []
-    for one in site_sets(result.network, result.frame):
-        tensor = SparseTensor(
-            np.zeros((len(one.indices), 0), np.float32), one.indices, one.spatial_shape, one.batch_size
-        )
-        found.append((one.layers, tensor, {**place, "stride": list(strides[one.slot])}))
-    return found

@@ -13,7 +13,7 @@ from spcli.errors import UsageError
 if TYPE_CHECKING:
     from spcli.inspect import KeyedRulebook
     from spcli.pipeline.session import RunResult
-    from spcli.plot import Look
+    from spcli.plot import PictureOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -75,7 +75,7 @@ def draw_rulebook(rulebooks: Sequence[KeyedRulebook], options: Mapping[str, Any]
         raise UsageError(f"--plot draws one rulebook and there are {known}; choose with --key")
     focus = {"out": options["outputs"]} if options.get("outputs") else {}
     keyed = rulebooks[0]
-    name = plot_rulebook(options["plot"], keyed, options["picture"], _look(options, source), **focus)
+    name = plot_rulebook(options["plot"], keyed, options["picture"], _picture_options(options, source), **focus)
     _print_record(options["plot"], name, source, keyed.key)
 
 
@@ -93,26 +93,24 @@ def draw_layers(
     if picture == "sites":
         if result is None:
             raise UsageError(f"--picture sites: {source} holds numbers only; give the scan and --config FILE")
-
-        sets = site_sets(result.network, result.frame, dict(enumerate(result.network.strides())))
-        plot_sites(options["plot"], sets, _look(options, source))
+        plot_sites(options["plot"], site_sets(result.network, result.frame), _picture_options(options, source))
     else:
-        plot_layers(options["plot"], stats["layers"], _look(options, source))
+        plot_layers(options["plot"], stats["layers"], _picture_options(options, source))
 
 
 def draw_sweep(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], source: str) -> None:
     """Draw a sweep over voxel sizes into `options["plot"]`; `rows` as `spcli.plot.plot_sweep` takes them."""
     from spcli.plot import plot_sweep
 
-    plot_sweep(options["plot"], rows, _look(options, source))
+    plot_sweep(options["plot"], rows, _picture_options(options, source))
 
 
-def _look(options: Mapping[str, Any], source: str) -> Look:
+def _picture_options(options: Mapping[str, Any], source: str) -> PictureOptions:
     import os
 
-    from spcli.plot import Look
+    from spcli.plot import PictureOptions
 
-    return Look(options["theme"] or "light", os.path.basename(source.rstrip("/")) or source)
+    return PictureOptions(options["theme"] or "light", os.path.basename(source.rstrip("/")) or source)
 
 
 def _print_record(path: str, picture: str, source: str, key: str) -> None:

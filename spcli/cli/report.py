@@ -14,7 +14,7 @@ from spcli.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from spcli.config import Config
-    from spcli.report import Subject
+    from spcli.report import ReportContents
 
 SUFFIX = ".rulebooks.npz"
 EXAMPLES = """
@@ -52,23 +52,23 @@ def command(source: str, output: str, **options: Any) -> None:
         raise UsageError(f"{output} exists; pass --overwrite or choose another -o")
     from spcli.report import MAX_SITES, write_report
 
-    subject = _subject(source, options)
+    contents = _contents(source, options)
     most = MAX_SITES if options["max_sites"] is None else options["max_sites"]
-    write_report(sys.stdout.buffer if output == "-" else output, subject, options["layers"], most)
+    write_report(sys.stdout.buffer if output == "-" else output, contents, options["layers"], most)
     if output != "-":
-        _print_record(source, output, subject)
+        _print_record(source, output, contents)
 
 
-def _print_record(source: str, output: str, subject: Subject) -> None:
+def _print_record(source: str, output: str, contents: ReportContents) -> None:
     from spcli.cli.views.render import json_line, write_line
     from spcli.report.page import SCHEMA
 
-    totals = {name: subject.stats["totals"][name] for name in ("layers", "pairs", "macs")}
+    totals = {name: contents.stats["totals"][name] for name in ("layers", "pairs", "macs")}
     record = {"schema": SCHEMA, "source": source, "output": output, "bytes": os.path.getsize(output)}
-    write_line(json_line({**record, "voxels": subject.stats["voxels"]["active"], **totals}))
+    write_line(json_line({**record, "voxels": contents.stats["voxels"]["active"], **totals}))
 
 
-def _subject(source: str, options: dict[str, Any]) -> Subject:
+def _contents(source: str, options: dict[str, Any]) -> ReportContents:
     """A run that is there already, or that of a scan."""
     from spcli.report import read_run
 
@@ -89,16 +89,16 @@ def _configuration(options: dict[str, Any]) -> Config:
     return read_configuration(options["config"], options["preset"], options["sets"], options["columns"])
 
 
-def _ran(source: str, config: Config, options: dict[str, Any]) -> Subject:
+def _ran(source: str, config: Config, options: dict[str, Any]) -> ReportContents:
     from spcli.engines.base import Want
     from spcli.engines.device import choose_engine
     from spcli.pipeline.run import run
     from spcli.readers import read
-    from spcli.report import report_subject
+    from spcli.report import report_contents
 
     scan = read(source, options["columns"] or config.columns)
     engine = choose_engine(options["device"], console.warn, options["threads"])
     result = run(config, scan, want=Want(rulebooks=True, values=False), engine=engine)
     for warning in result.warnings:
         console.warn(f"{source}: {warning}")
-    return report_subject(result, scan, config.name)
+    return report_contents(result, scan, config.name)

@@ -1,6 +1,6 @@
 """Questions to rulebooks: which rules match, what feeds a site, how large they are, whether they are right.
 
-`dump` reads them, `sites` finds the row of a site or of a place in metres, `query` filters, `summary` counts. `verify`
+`dump` reads them, `sites` finds the row of a site or of a point in metres, `query` filters, `summary` counts. `verify`
 (every invariant), `diff` (two sets of rulebooks) and `explain` (one output site's sum) are imported where they are
 needed.
 """
@@ -17,13 +17,12 @@ from spcli.inspect.query import (
     rule_kinds,
     rules,
 )
-from spcli.inspect.sites import Metres, Place, Site, SiteTable, Where, rows_of
+from spcli.inspect.sites import Metres, Site, SiteTable, Where, rows_of
 from spcli.inspect.summary import rule_counts, rulebook_summary, summary
 
 __all__ = [
     "KeyedRulebook",
     "Metres",
-    "Place",
     "Query",
     "RuleChunk",
     "Site",

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from spcli.errors import InputError, UsageError
 from spcli.geometry import ConvGeometry
-from spcli.inspect.sites import Place, place_from
+from spcli.placement import Placement
+from spcli.readers.strict_json import parse_json
 from spcli.rulebook import Rulebook
 
 # What reading a damaged archive can end with.
@@ -23,12 +24,19 @@ _BROKEN = (OSError, ValueError, TypeError, LookupError, EOFError, ArithmeticErro
 
 
 class KeyedRulebook(Struct, frozen=True):
-    """A rulebook, the key it is known by, the layers that use it, and where it lies in metres if that is known."""
+    """A rulebook, the key it is known by, the layers that use it, and where its two ends lie if that is known."""
 
     key: str
     layers: tuple[str, ...]
     rulebook: Rulebook
-    place: Place | None = None
+    in_placement: Placement | None = None
+    out_placement: Placement | None = None
+
+    def sites(self, end: str) -> tuple[NDArray[np.int32], Placement | None]:
+        """The indices of one end, "in" or "out", and where they lie."""
+        if end == "in":
+            return self.rulebook.in_indices, self.in_placement
+        return self.rulebook.out_indices, self.out_placement
 
 
 def load_rulebooks(path: str | os.PathLike[str]) -> dict[str, Rulebook]:
@@ -81,8 +89,6 @@ def load_dump(
 
 def _meta(data: Any) -> Any:
     """The dump's `meta` object; None where it has none, or none that can be read."""
-    from spcli.readers.strict_json import parse_json
-
     try:
         return parse_json(str(data["meta"]))
     except (KeyError, ValueError):
@@ -119,38 +125,49 @@ def _load_key(data: Mapping[str, NDArray[Any]], key: str, source: str, meta: Any
     _check_axes(rulebook, f"{source}: {key}")
     if check:
         _check_rules(rulebook, f"{source}: {key}")
-    return KeyedRulebook(key, tuple(str(name) for name in data[f"{key}/layers"]), rulebook, place_from(meta, key))
+    layers = tuple(str(name) for name in data[f"{key}/layers"])
+    return KeyedRulebook(key, layers, rulebook, *_placements(meta, key, geometry.ndim))
 
 
-def _check_integers(rulebook: Rulebook, place: str) -> None:
+def _placements(meta: Any, key: str, ndim: int) -> tuple[Placement | None, Placement | None]:
+    """Where the input and output sites of a key lie, by the dump's `meta`."""
+    try:
+        strides = [meta["strides"][key][end] for end in ("in", "out")]
+    except (KeyError, TypeError):
+        return None, None
+    found = [Placement.from_meta({**meta, "stride": stride}, ndim) for stride in strides]
+    return found[0], found[1]
+
+
+def _check_integers(rulebook: Rulebook, name: str) -> None:
     axes = {"in_indices": 2, "out_indices": 2, "in_rows": 1, "out_rows": 1, "pair_splits": 1}
-    for name, ndim in axes.items():
-        array = getattr(rulebook, name)
+    for field, ndim in axes.items():
+        array = getattr(rulebook, field)
         if array.dtype.kind not in "iu" or array.ndim != ndim:
             found = f"{array.dtype} of shape {list(array.shape)}"
-            raise InputError(f"{place}/{name}: is {found}, not integers in {ndim} dimensions; write the dump again")
+            raise InputError(f"{name}/{field}: is {found}, not integers in {ndim} dimensions; write the dump again")
 
 
-def _check_axes(rulebook: Rulebook, place: str) -> None:
+def _check_axes(rulebook: Rulebook, name: str) -> None:
     """Refuses sizes and sites of different numbers of axes."""
     geometry = rulebook.geometry
     shapes = [rulebook.in_indices.shape[1:], rulebook.out_indices.shape[1:]]
     sizes = (geometry.kernel_size, geometry.stride, rulebook.in_spatial_shape, rulebook.out_spatial_shape)
     if shapes != [(1 + geometry.ndim,)] * 2 or any(len(size) != geometry.ndim for size in sizes):
-        raise InputError(f"{place}: its sizes and sites have different numbers of axes; write the dump again")
+        raise InputError(f"{name}: its sizes and sites have different numbers of axes; write the dump again")
 
 
-def _check_rules(rulebook: Rulebook, place: str) -> None:
+def _check_rules(rulebook: Rulebook, name: str) -> None:
     """Refuses rules that point outside the sites, which a damaged or foreign file may hold."""
     geometry = rulebook.geometry
     splits = rulebook.pair_splits
     rules = len(rulebook.in_rows)
     if len(splits) != geometry.volume + 1 or splits[0] != 0 or splits[-1] != rules or np.any(np.diff(splits) < 0):
-        raise InputError(f"{place}/pair_splits: does not divide {rules} rules among {geometry.volume} taps")
+        raise InputError(f"{name}/pair_splits: does not divide {rules} rules among {geometry.volume} taps")
     ends = (("in", rulebook.in_rows, rulebook.in_indices), ("out", rulebook.out_rows, rulebook.out_indices))
     for end, rows, indices in ends:
         if len(rows) != rules or (rules and not 0 <= rows.min() <= rows.max() < len(indices)):
-            raise InputError(f"{place}/{end}_rows: needs {rules} rows from 0 to {len(indices) - 1}")
+            raise InputError(f"{name}/{end}_rows: needs {rules} rows from 0 to {len(indices) - 1}")
 
 
 def choose(rulebooks: Iterable[KeyedRulebook], keys: Sequence[str]) -> tuple[KeyedRulebook, ...]:

@@ -24,7 +24,7 @@ class Query(Struct, frozen=True):
         keys: rulebooks by key.
         tap: a kernel index by number.
         offset: the same by its centred offset, z, y, x.
-        inputs, outputs: the site at either end, or a place in metres.
+        inputs, outputs: the site at either end, or a point in metres.
         limit: most rules to show.
     """
 
@@ -126,20 +126,20 @@ def _matches(keyed: KeyedRulebook, taps: range, query: Query) -> NDArray[np.int6
 
 
 def rows_at(keyed: KeyedRulebook, where: Where, end: str, option: str = "") -> NDArray[np.int64]:
-    """The rows of one end ("in" or "out") that a row, a site or a place names, none where it is not active.
+    """The rows of one end ("in" or "out") that a row, a site or a point names, none where it is not active.
 
     Raises:
         UsageError: the site has the wrong number of axes, or metres are given and nothing tells where sites lie.
     """
     option = option or f"--{end}"
-    indices = keyed.rulebook.in_indices if end == "in" else keyed.rulebook.out_indices
-    return rows_of(resolve(where, keyed.place, end, option), indices, option)
+    indices, placement = keyed.sites(end)
+    return rows_of(resolve(where, placement, option), indices, option)
 
 
 def absence(keyed: KeyedRulebook, where: Where, end: str) -> str | None:
     """Why a site of one end ("in" or "out") has no row, with the active one nearest to it; None where it has one."""
-    indices = keyed.rulebook.in_indices if end == "in" else keyed.rulebook.out_indices
-    site = resolve(where, keyed.place, end, f"--{end}")
+    indices, placement = keyed.sites(end)
+    site = resolve(where, placement, f"--{end}")
     if len(rows_of(site, indices, f"--{end}")):
         return None
     return absent(where, site, indices, f"{end}put site of {keyed.key}")

@@ -1,8 +1,7 @@
-"""Which site is meant: a row, a site, or a place in metres; and which row a site has."""
+"""Which site is meant: a row, a site, or a point in metres; and which row a site has."""
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from spcli.errors import UsageError
+from spcli.placement import Placement
 
 KEY_LIMIT = 2**62
 
@@ -18,7 +18,7 @@ Site = tuple[int, ...]
 
 
 class Metres(Struct, frozen=True):
-    """A place: metres in the frame of the scan."""
+    """A point: metres in the frame of the scan."""
 
     x: float
     y: float
@@ -32,51 +32,21 @@ Where = Site | Metres
 """What names a site."""
 
 
-class Place(Struct, frozen=True):
-    """Where the two ends of a rulebook lie in metres.
-
-    Attributes:
-        voxel_size: metres, x, y, z, of a voxel of the input.
-        origin: metres, x, y, z: the lower corner of the voxel (0, 0, 0).
-        in_stride, out_stride: voxels that a site spans, z, y, x (2-D: y, x).
-    """
-
-    voxel_size: tuple[float, float, float]
-    origin: tuple[float, float, float]
-    in_stride: tuple[float, ...]
-    out_stride: tuple[float, ...]
-
-
-def site_at(metres: Metres, place: Place, stride: tuple[float, ...]) -> Site:
-    """The site whose cell holds a place: the voxel, by the voxelizer's float32 division, over the stride.
-
-    Site o of a layer with stride s stands for the voxels s * o to s * o + s - 1.
+def resolve(where: Where, placement: Placement | None, option: str) -> Site:
+    """The row or site that is meant, among sites that lie as `placement` says.
 
     Raises:
-        UsageError: a coordinate divided by the voxel size is no finite float32.
-    """
-    with np.errstate(over="ignore"):
-        xyz = np.array([metres.x, metres.y, metres.z], np.float64).astype(np.float32)
-        origin, size = np.array(place.origin, np.float32), np.array(place.voxel_size, np.float32)
-        voxels = np.floor((xyz - origin) / size).astype(np.float64)
-    if not np.isfinite(voxels).all():
-        raise UsageError(f"{metres}: lies too far away to be in any voxel; give metres in the frame of the scan")
-    zyx = voxels[::-1][-len(stride) :]
-    return tuple(int(cell) for cell in np.floor(zyx / np.array(stride, np.float64)))
-
-
-def resolve(where: Where, place: Place | None, end: str, option: str) -> Site:
-    """The row or site that is meant; `end` is "in" or "out".
-
-    Raises:
-        UsageError: metres, and nothing tells where the sites lie.
+        UsageError: metres, and it is not known where the sites lie, or no float32 counts the voxels to them.
     """
     if not isinstance(where, Metres):
         return where
-    if place is None:
+    if placement is None:
         remedy = "give a row or a site, or a scan and its --config"
         raise UsageError(f"{option} {where}: this input does not say where its sites lie in metres; {remedy}")
-    return site_at(where, place, place.in_stride if end == "in" else place.out_stride)
+    site = placement.site_at((where.x, where.y, where.z))
+    if site is None:
+        raise UsageError(f"{where}: lies too far away to be in any voxel; give metres in the frame of the scan")
+    return site
 
 
 def rows_of(site: Site, indices: NDArray[np.int32], option: str) -> NDArray[np.int64]:
@@ -95,13 +65,13 @@ def rows_of(site: Site, indices: NDArray[np.int32], option: str) -> NDArray[np.i
     return np.flatnonzero((indices[:, -len(site) :] == np.array(site)).all(axis=1))
 
 
-def only_row(where: Where, place: Place | None, indices: NDArray[np.int32], name: str) -> int:
+def only_row(where: Where, placement: Placement | None, indices: NDArray[np.int32], name: str) -> int:
     """The row of an output site of `name`.
 
     Raises:
         UsageError: it is not active, names the nearest active one; or it is active in several scans of the batch.
     """
-    site = resolve(where, place, "out", "--explain")
+    site = resolve(where, placement, "--explain")
     rows = rows_of(site, indices, "--explain")
     if not len(rows):
         raise UsageError(f"--explain: {absent(where, site, indices, f'output of {name}')}")
@@ -114,15 +84,15 @@ def only_row(where: Where, place: Place | None, indices: NDArray[np.int32], name
 
 def absent(where: Where, site: Site, indices: NDArray[np.int32], what: str) -> str:
     """That a site has no row, and the active one nearest to it by Euclidean distance in cells."""
-    place = f"{where} is the site {text_of(site)}, which" if isinstance(where, Metres) else text_of(site)
+    named = f"{where} is the site {text_of(site)}, which" if isinstance(where, Metres) else text_of(site)
     if not len(indices):
-        return f"{place} is no active {what}; there is none"
+        return f"{named} is no active {what}; there is none"
     if len(site) == 1:
-        return f"{place} names no {what}; there are rows 0 to {len(indices) - 1}"
+        return f"{named} names no {what}; there are rows 0 to {len(indices) - 1}"
     differences = indices[:, -len(site) :].astype(np.float64) - np.array(site, np.float64)
     row = int(np.argmin((differences**2).sum(axis=1)))
     near = text_of(tuple(indices[row, -len(site) :].tolist()))
-    return f"{place} is no active {what}; the nearest one is {near}, row {row}"
+    return f"{named} is no active {what}; the nearest one is {near}, row {row}"
 
 
 def text_of(where: Where) -> str:
@@ -130,29 +100,8 @@ def text_of(where: Where) -> str:
     return str(where) if isinstance(where, Metres) else ",".join(map(str, where))
 
 
-def place_from(meta: Any, key: str) -> Place | None:
-    """What the `meta` of a dump tells of one key: `voxel_size`, `point_cloud_range` and `strides`; None if too little.
-
-    A damaged or foreign `meta` tells nothing.
-    """
-    try:
-        strides = meta["strides"][key]
-        numbers = [
-            tuple(float(number) for number in values)
-            for values in (meta["voxel_size"], meta["point_cloud_range"][:3], strides["in"], strides["out"])
-        ]
-    except (KeyError, TypeError, ValueError):
-        return None
-    size, origin, in_stride, out_stride = numbers
-    if len(size) != 3 or len(origin) != 3 or not all(isfinite(n) for part in numbers for n in part):
-        return None
-    if not all(n > 0 for part in (size, in_stride, out_stride) for n in part):
-        return None
-    return Place((size[0], size[1], size[2]), (origin[0], origin[1], origin[2]), in_stride, out_stride)
-
-
 class SiteTable:
-    """From sites to rows, by binary search; a site that stands twice gives one of its rows."""
+    """From sites to rows, by binary search; a site that occurs twice gives one of its rows."""
 
     def __init__(self, indices: NDArray[np.integer[Any]]) -> None:
         """`indices` is `[N, 1 + D]` in any order."""
@@ -178,7 +127,7 @@ class SiteTable:
         return np.where(known & (self._sorted[at] == keys), self._order[at], -1)
 
     def _keys(self, columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """One number a site, and whether every axis has a value that occurs in the table."""
+        """One number per site, and whether every axis has a value that occurs in the table."""
         keys = np.zeros(columns.shape[1], np.int64)
         known = np.ones(columns.shape[1], bool)
         for axis, column in enumerate(columns):

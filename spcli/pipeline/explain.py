@@ -10,25 +10,26 @@ from spcli.engines.base import Engine, Want
 from spcli.errors import UsageError
 from spcli.inspect.dump import KeyedRulebook
 from spcli.inspect.explain import Explanation, Term, explain, explainable, recipe, terms_into
-from spcli.inspect.sites import Where, only_row, place_from
+from spcli.inspect.levels import level_placements
+from spcli.inspect.sites import Where, only_row
 from spcli.network import Network
-from spcli.pipeline.meta import key_strides, place_of, stored_stride
+from spcli.pipeline.meta import scan_placement
 from spcli.pipeline.parameters import DRAWN, WeightsLike
 from spcli.pipeline.scans import ScanLike, as_scan
 from spcli.pipeline.session import RunResult, Session
-from spcli.program import INPUT
+from spcli.program import INPUT, map_ends
 from spcli.readers import Scan
 
 
 def keyed_rulebooks(result: RunResult, scan: Scan) -> tuple[KeyedRulebook, ...]:
-    """The rulebooks of a run that kept them, with their layers and their place in metres, in network order."""
+    """The rulebooks of a run that kept them, with their layers and where they lie in metres, in network order."""
     network = result.network
-    meta = {
-        **place_of(scan, network.program.voxelize, result.frame.grid),
-        "strides": key_strides(network, scan),
-    }
+    placements = level_placements(network, scan_placement(scan, network, result.frame.grid))
+    ends = map_ends(network.program)
     return tuple(
-        KeyedRulebook(keyed.key, keyed.layers, result.rulebooks[keyed.key], place_from(meta, keyed.key))
+        KeyedRulebook(
+            keyed.key, keyed.layers, result.rulebooks[keyed.key], *(placements[slot] for slot in ends[keyed.map])
+        )
         for keyed in network.program.keys
     )
 
@@ -74,7 +75,9 @@ class Explainer:
         self._values = {slot: self.result.outputs[name].features for slot, name in names.items()}
         self._parameters = session.parameters(self.result.network)
         self._names = names
-        self._metres = place_of(self._scan, self.result.network.program.voxelize, self.result.frame.grid)
+        network = self.result.network
+        placements = level_placements(network, scan_placement(self._scan, network, self.result.frame.grid))
+        self._placement = placements[self.layer.out_sites]
         books = {keyed.key: keyed for keyed in keyed_rulebooks(self.result, self._scan)}
         self.rulebook = None if self.layer.key is None else books[self.layer.key]
 
@@ -84,15 +87,12 @@ class Explainer:
         return self.result.outputs[self.layer.name].indices
 
     def row(self, where: Where) -> int:
-        """The output row that a row, a site or a place names.
+        """The output row that a row, a site or a point in metres names.
 
         Raises:
             UsageError: it is not active, or active in several scans of the batch.
         """
-        network = self.result.network
-        stride = list(network.strides(stored_stride(self._scan, network))[self.layer.out_sites])
-        meta = {**self._metres, "strides": {"": {"in": stride, "out": stride}}}
-        return only_row(where, place_from(meta, ""), self.sites, self.layer.name)
+        return only_row(where, self._placement, self.sites, self.layer.name)
 
     def explain(self, row: int) -> Explanation:
         """How output row `row` came about."""

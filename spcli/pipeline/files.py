@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from spcli.pipeline.meta import features_meta, place_of, rulebooks_meta
+from spcli.pipeline.meta import features_meta, rulebooks_meta
 from spcli.pipeline.session import RunResult
 from spcli.readers import Scan
 from spcli.sparse_tensor import SparseTensor
@@ -34,15 +34,14 @@ def _run_file(kind: str, result: RunResult, scan: Scan, dtype: str, compress: bo
     network, frame = result.network, result.frame
     if kind == "stats":
         return partial(write_stats, stats=result.stats)
-    place = place_of(scan, network.program.voxelize, frame.grid)
     if kind == "rulebooks":
-        meta = rulebooks_meta(scan, network, place)
+        meta = rulebooks_meta(scan, network, frame.grid)
         return partial(
             write_rulebooks, keys=network.program.keys, rulebooks=frame.rulebooks, meta=meta, compress=compress
         )
     name = kind.partition(".")[2] or network.program.output
     layer = next(layer for layer in network.layers if layer.name == name)
-    meta = features_meta(scan, network, layer, place, frame.outputs[name].features.shape[1])
+    meta = features_meta(scan, network, layer, frame.grid, frame.outputs[name].features.shape[1])
     return partial(write_features, tensor=frame.outputs[name], meta=meta, dtype=dtype, compress=compress)
 
 

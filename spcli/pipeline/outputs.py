@@ -146,10 +146,8 @@ def _rule_bytes(network: Network, sites: Mapping[int, float]) -> float:
 def _site_shares(network: Network) -> dict[int, float]:
     """Sites by slot, as a share of the input's: as many as there are up to 64 cells together, fewer beyond."""
     shares = {}
-    for slot, strides in enumerate(network.strides()):
-        cells = 1.0
-        for stride in strides:
-            cells *= stride
+    for slot, stride in enumerate(network.strides()):
+        cells = prod(stride, start=1.0)
         shares[slot] = min(1.0, 4 / cells**0.5) if cells > 0 else 1.0
     return shares
 

@@ -1,7 +1,7 @@
-"""The one page that touches matplotlib's settings: themes, sizes, and files with equal bytes for equal input.
+"""The one module that touches matplotlib's settings: themes, sizes, and files with equal bytes for equal input.
 
 Figures are made without pyplot, so nothing is registered anywhere; settings hold for the time of one drawing and are
-those of this page, whatever the user's own matplotlibrc says.
+those of this module, whatever the user's own matplotlibrc says.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from io import BytesIO
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from msgspec import Struct
 
 from spcli.errors import DeviceError, UsageError
+from spcli.writers.atomic import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,23 +31,38 @@ METADATA: dict[str, dict[str, None]] = {
 }
 DPI = 150
 
-# Inches, and characters an inch, of the two sizes of text above a picture.
+# Inches, and characters per inch, of the two sizes of text over a picture.
 MARGIN = 0.1
 TITLE_SIZE, TITLE_LINE, TITLE_CHARACTERS = 12, 0.22, 9.0
 TEXT_SIZE, TEXT_LINE, TEXT_CHARACTERS = 9, 0.165, 14.2
+
+
+ThemeName = Literal["light", "dark"]
+
+
+class PictureOptions(Struct, frozen=True):
+    """What every picture takes, apart from what it shows.
+
+    Attributes:
+        theme: for light paper or a dark screen.
+        source: what was measured, such as a scan's name, for the title.
+    """
+
+    theme: ThemeName = "light"
+    source: str = ""
 
 
 class Colours(Struct, frozen=True):
     """The colours of a theme. Accents are Okabe and Ito's, which no common colour blindness confuses.
 
     Attributes:
-        ground, ink, faint, line: paper, text, secondary text, grid lines.
+        paper, ink, faint, line: background, text, secondary text, grid lines.
         blank: cells in which nothing is active.
         first, second, third: accents, in order of use.
-        scale: the part of viridis that stands out from the ground, from 0 to 1.
+        scale: the part of viridis that stands out from the background, from 0 to 1.
     """
 
-    ground: str
+    paper: str
     ink: str
     faint: str
     line: str
@@ -105,11 +122,11 @@ def styled(theme: str) -> Iterator[Colours]:
 def _settings(colours: Colours) -> dict[str, Any]:
     inks = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor")
     lines = ("axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
-    grounds = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
+    papers = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
     return {
         **dict.fromkeys(inks, colours.ink),
         **dict.fromkeys(lines, colours.line),
-        **dict.fromkeys(grounds, colours.ground),
+        **dict.fromkeys(papers, colours.paper),
         "font.family": ["DejaVu Sans"],
         "font.size": TEXT_SIZE,
         "axes.titlesize": 9.5,
@@ -148,10 +165,8 @@ def write_figure(path: str, figure: Figure) -> None:
     """Draw `figure` and make it the file `path`.
 
     Raises:
-        UsageError: the place cannot be written to.
+        UsageError: the file cannot be written.
     """
-    from spcli.writers.atomic import replacing
-
     form = check_target(path)
     drawn = BytesIO()
     figure.savefig(drawn, format=form, metadata=METADATA[form])
@@ -165,7 +180,7 @@ def headline(source: str, *parts: str) -> str:
 
 
 def write_inside(axes: Any, x: float, y: float, text: object, **settings: Any) -> None:
-    """Text within axes, centred unless told otherwise; room is never made for it, which saves measuring it."""
+    """Text within axes, centred unless `settings` say otherwise; no space is made for it, which saves measuring it."""
     axes.text(x, y, text, **{"ha": "center", "va": "center", **settings}).set_in_layout(False)
 
 
@@ -184,7 +199,6 @@ def readable_on(colour: Any) -> str:
 
 def colour_map(colours: Colours) -> Any:
     """The theme's colour map, with its blank colour where there is no number."""
-    import numpy as np
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 

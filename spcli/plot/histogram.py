@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spcli.plot.canvas import Colours, counted, headline, new_figure
-from spcli.plot.look import Look
+from spcli.inspect import KeyedRulebook
+from spcli.plot.canvas import Colours, PictureOptions, counted, headline, new_figure
 from spcli.plot.offsets import kind_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from spcli.inspect import KeyedRulebook
-
 MOST_LABELS = 30
 
 
-def draw(keyed: KeyedRulebook, look: Look, colours: Colours) -> Figure:
+def draw(keyed: KeyedRulebook, options: PictureOptions, colours: Colours) -> Figure:
     """A bar for every number of rules, with its share of the output sites."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
@@ -32,7 +30,7 @@ def draw(keyed: KeyedRulebook, look: Look, colours: Colours) -> Figure:
         f"{counted(len(counts), 'output site')}, {mean}. "
         "Percentages are shares of the output sites."
     )
-    title = headline(look.source, f"{keyed.key}: rules an output site")
+    title = headline(options.source, f"{keyed.key}: rules an output site")
     figure = new_figure(max(6.4, 1.2 + 0.34 * min(len(bars), MOST_LABELS)), 3.4, (title, text), colours)
     axes = figure.subplots()
     axes.bar(np.arange(len(bars)), bars, width=0.82, color=colours.first)
@@ -50,7 +48,7 @@ def draw(keyed: KeyedRulebook, look: Look, colours: Colours) -> Figure:
 
 
 def _mark(axes: Any, bars: NDArray[Any], mean: float, colours: Colours) -> None:
-    """The mean as a line, and shares above the bars where there is room for them."""
+    """The mean as a line, and the share of each bar over it where they fit."""
     axes.axvline(mean, color=colours.second, linewidth=1.4, linestyle=(0, (4, 2)))
     top = axes.get_ylim()[1]
     side = 1 if mean < 0.75 * len(bars) else -1

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from spcli.plot.canvas import Colours, compact, counted, headline, new_figure
-from spcli.plot.look import Look
+from spcli.plot.canvas import Colours, PictureOptions, compact, counted, headline, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,10 +13,10 @@ if TYPE_CHECKING:
 Layer = Mapping[str, Any]
 
 
-def draw(layers: Sequence[Layer], look: Look, colours: Colours) -> Figure:
-    """Four columns of bars, a row a layer in network order; the means where the layers are those of a summary."""
+def draw(layers: Sequence[Layer], options: PictureOptions, colours: Colours) -> Figure:
+    """Four columns of bars, one row per layer in network order; the means where the layers are those of a summary."""
     scans = max((int(layer.get("scans", 1)) for layer in layers), default=1)
-    title = headline(look.source, "cost, layer by layer" + (f", means of {scans} scans" if scans > 1 else ""))
+    title = headline(options.source, "cost, layer by layer" + (f", means of {scans} scans" if scans > 1 else ""))
     total = sum(_number(layer.get("macs")) for layer in layers)
     text = f"{counted(len(layers), 'layer')} in network order; {compact(total)} multiply-adds (MACs) in total."
     figure = new_figure(9.6, max(1.6, 0.24 * len(layers) + 0.6), (title, text), colours)

@@ -6,61 +6,50 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from spcli.plot.canvas import Colours, colour_bar, colour_map, counted, headline, new_figure
-from spcli.plot.look import Ground, Look
+from spcli.inspect import KeyedRulebook
+from spcli.plot.canvas import Colours, PictureOptions, colour_bar, colour_map, counted, headline, new_figure
 from spcli.plot.offsets import kind_of
-from spcli.plot.topdown import frame_around, gathered, show
+from spcli.plot.topdown import gathered, rectangle_around, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from spcli.inspect import KeyedRulebook
 
 PIXELS = 600
 LONGEST, SHORTEST, CELL = 6.2, 2.2, 0.5  # inches: of a side, and of a cell at most
 
 
-def draw(keyed: KeyedRulebook, look: Look, colours: Colours) -> Figure:
-    """A heat map of rules an output site, the largest of each column of sites."""
-    return _draw(keyed, look, colours, "max")
+def draw(keyed: KeyedRulebook, options: PictureOptions, colours: Colours) -> Figure:
+    """A heat map of rules per output site, the largest of each column of sites."""
+    return _draw(keyed, options, colours, "max")
 
 
-def draw_mean(keyed: KeyedRulebook, look: Look, colours: Colours) -> Figure:
-    """A heat map of rules an output site, the mean of each column of sites."""
-    return _draw(keyed, look, colours, "mean")
+def draw_mean(keyed: KeyedRulebook, options: PictureOptions, colours: Colours) -> Figure:
+    """A heat map of rules per output site, the mean of each column of sites."""
+    return _draw(keyed, options, colours, "mean")
 
 
-def _draw(keyed: KeyedRulebook, look: Look, colours: Colours, reduce: Literal["max", "mean"]) -> Figure:
+def _draw(keyed: KeyedRulebook, options: PictureOptions, colours: Colours, reduce: Literal["max", "mean"]) -> Figure:
     from matplotlib.colors import Normalize
     from matplotlib.ticker import MaxNLocator
 
     book = keyed.rulebook
     counts = np.bincount(book.out_rows, minlength=len(book.out_indices))
-    frame = frame_around(book.out_indices, book.out_spatial_shape)
-    step = frame.step(PIXELS)
-    image = gathered(book.out_indices, counts, frame, step, reduce)
-    sides = np.array((frame.x1 - frame.x0, frame.y1 - frame.y0))
+    part = rectangle_around(book.out_indices, book.out_spatial_shape)
+    step = part.step(PIXELS)
+    image = gathered(book.out_indices, counts, part, step, reduce)
+    sides = np.array((part.x1 - part.x0, part.y1 - part.y0))
     width, height = np.maximum(SHORTEST, np.minimum(LONGEST * sides / sides.max(), CELL * sides))
-    title = headline(look.source, f"{keyed.key}: rules of every output site")
+    title = headline(options.source, f"{keyed.key}: rules of every output site")
     texts = (title, _text(keyed, counts, step, reduce))
     figure = new_figure(max(6.0, width + 1.8), height + 0.6, texts, colours, packed=True)
     axes = figure.subplots()
     norm = Normalize(0, max(1, int(counts.max(initial=0))))
-    drawn = show(axes, image, frame, step, (colour_map(colours), norm, ground_of(keyed)))
-    if book.geometry.ndim == 2 and ground_of(keyed) is None:
+    drawn = show(axes, image, part, step, (colour_map(colours), norm, keyed.out_placement))
+    if book.geometry.ndim == 2 and keyed.out_placement is None:
         axes.invert_yaxis()  # images count rows from the top
     label = "rules an output site" + (f" ({reduce})" if step > 1 or book.geometry.ndim == 3 else "")
     colour_bar(figure, drawn, axes, label, ticks=MaxNLocator(8, integer=True))
     return figure
-
-
-def ground_of(keyed: KeyedRulebook) -> Ground | None:
-    """Where the output sites lie, seen from above; None where nothing tells."""
-    place = keyed.place
-    if place is None:
-        return None
-    cell = (place.voxel_size[0] * place.out_stride[-1], place.voxel_size[1] * place.out_stride[-2])
-    return Ground((place.origin[0], place.origin[1]), cell)
 
 
 def _text(keyed: KeyedRulebook, counts: np.ndarray, step: int, reduce: str) -> str:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from spcli.geometry import ConvGeometry
+from spcli.inspect import KeyedRulebook
 from spcli.plot.canvas import (
     Colours,
+    PictureOptions,
     colour_bar,
     colour_map,
     compact,
@@ -17,14 +20,10 @@ from spcli.plot.canvas import (
     readable_on,
     write_inside,
 )
-from spcli.plot.look import Look
+from spcli.rulebook import Rulebook
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from spcli.geometry import ConvGeometry
-    from spcli.inspect import KeyedRulebook
-    from spcli.rulebook import Rulebook
 
 MOST_IN_A_ROW = 4
 LARGE_CELL, SMALL_CELL = 0.72, 0.42  # inches
@@ -32,7 +31,7 @@ FULL_NUMBERS = 3
 """The widest kernel whose cells hold whole numbers; those of wider ones are shortened."""
 
 
-def draw(keyed: KeyedRulebook, look: Look, colours: Colours) -> Figure:
+def draw(keyed: KeyedRulebook, options: PictureOptions, colours: Colours) -> Figure:
     """One heat map over y and x for every z of the kernel, on one scale."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -45,7 +44,7 @@ def draw(keyed: KeyedRulebook, look: Look, colours: Colours) -> Figure:
     rows = -(-size[0] // columns)
     cell = LARGE_CELL if size[2] <= FULL_NUMBERS else SMALL_CELL
     width = max(6.0, columns * (size[2] * cell + 0.5) + 1.3)
-    texts = (headline(look.source, f"{keyed.key}: rules by kernel offset"), _text(keyed))
+    texts = (headline(options.source, f"{keyed.key}: rules by kernel offset"), _text(keyed))
     figure = new_figure(width, rows * (size[1] * cell + 0.75), texts, colours, packed=True)
     panels = figure.subplots(rows, columns, squeeze=False)
     scale = ScalarMappable(Normalize(*_limits(counts, book.geometry)), colour_map(colours))
@@ -85,14 +84,14 @@ def _slice(axes: Any, shown: Any, scale: Any, colours: Colours) -> None:
     axes.imshow(np.ma.masked_invalid(shown), cmap=scale.cmap, norm=scale.norm)
     axes.set_xticks(np.arange(shown.shape[1] - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(shown.shape[0] - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color=colours.ground, linewidth=1.2)
+    axes.grid(which="minor", color=colours.paper, linewidth=1.2)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
 
 
-def _write(axes: Any, counts: Any, scale: Any, look: tuple[bool, Colours]) -> None:
+def _write(axes: Any, counts: Any, scale: Any, style: tuple[bool, Colours]) -> None:
     """The numbers, readable on their cells."""
-    submanifold, colours = look
+    submanifold, colours = style
     wide = counts.shape[1] > FULL_NUMBERS
     for y, x in np.ndindex(counts.shape):
         number = int(counts[y, x])

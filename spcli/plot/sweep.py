@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from spcli.plot.canvas import Colours, compact, counted, headline, new_figure
-from spcli.plot.look import Look
+from spcli.plot.canvas import Colours, PictureOptions, compact, counted, headline, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +16,7 @@ CURVES = (("sites", "active sites", "first", "o"), ("macs", "multiply-adds (MACs
           ("bytes", "memory (bytes)", "third", "^"))  # fmt: skip
 
 
-def draw(rows: Sequence[Row], look: Look, colours: Colours) -> Figure:
+def draw(rows: Sequence[Row], options: PictureOptions, colours: Colours) -> Figure:
     """Three curves over the voxel size, both axes logarithmic, each point with its number."""
     rows = sorted(rows, key=_edge)
     alike = len({_edge(row) for row in rows}) < len(rows)
@@ -27,7 +26,7 @@ def draw(rows: Sequence[Row], look: Look, colours: Colours) -> Figure:
     ends = dict.fromkeys(_label(row) for row in (*rows[:1], *rows[-1:]))
     spread = f", {' to '.join(ends)} m (x, y, z)" if rows else ""
     texts = (
-        headline(look.source, "cost against voxel size"),
+        headline(options.source, "cost against voxel size"),
         f"{counted(len(rows), 'voxel size')}{spread}; logarithmic axes.",
     )
     figure = new_figure(10.2, 3.2, texts, colours)

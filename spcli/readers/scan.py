@@ -62,6 +62,11 @@ class Scan:
     digest: str
     source: str
 
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The `meta` of a stored tensor's file; empty for points."""
+        return self.content.meta if isinstance(self.content, StoredTensor) else {}
+
 
 class Reader(Protocol):
     """What a module named in `formats.READERS` must offer."""

@@ -12,10 +12,11 @@ from spcli.config import Config, load_config
 from spcli.errors import InputError, UsageError
 from spcli.inspect import load_rulebooks
 from spcli.network import Network
-from spcli.program import BuildMap
+from spcli.placement import Placement
+from spcli.program import builds
 from spcli.readers import load
 from spcli.readers.strict_json import parse_json
-from spcli.report.contents import Subject, grid_of_meta
+from spcli.report.contents import ReportContents
 from spcli.rulebook import Rulebook
 from spcli.stats import SCHEMA as STATS_SCHEMA
 from spcli.writers import SUFFIXES
@@ -23,7 +24,7 @@ from spcli.writers import SUFFIXES
 REMEDY = "write the folder again with spcli run, or report the scan with --config"
 
 
-def read_run(path: str, config: Config | None = None) -> Subject:
+def read_run(path: str, config: Config | None = None) -> ReportContents:
     """The run of one scan.
 
     Args:
@@ -47,8 +48,9 @@ def read_run(path: str, config: Config | None = None) -> Subject:
         raise InputError(f"{dump}: its rulebooks, statistics and configuration do not go together; {REMEDY}") from None
     meta = _meta(dump)
     source = str(meta.get("source", os.path.basename(stem)))
-    grid = grid_of_meta({**meta, "stride": _input_stride(network, meta)})
-    return Subject(source, config.name, network, rulebooks, stats, grid, str(meta.get("input_sha256", "")))
+    placement = Placement.from_meta({**meta, "stride": _input_stride(network, meta)})
+    digest = str(meta.get("input_sha256", ""))
+    return ReportContents(source, config.name, network, rulebooks, stats, placement, digest)
 
 
 def _only_dump(folder: str) -> str:
@@ -84,7 +86,7 @@ def _configuration(folder: str, dump: str) -> Config:
 
 
 def _digest(manifest: str, dump: str) -> str:
-    """The digest of the configuration that last wrote `dump`, empty where the manifest does not tell."""
+    """The digest of the configuration that last wrote `dump`, empty where the manifest does not say."""
     found = ""
     try:
         with open(manifest, encoding="utf-8") as lines:
@@ -99,8 +101,8 @@ def _digest(manifest: str, dump: str) -> str:
 
 def _check(network: Network, rulebooks: dict[str, Rulebook], stats: dict[str, Any]) -> None:
     """Raises ValueError where the parts are not of one run."""
-    builds = {op.map: op.geometry for op in network.program.index_ops if isinstance(op, BuildMap)}
-    geometries = {keyed.key: builds[keyed.map] for keyed in network.program.keys}
+    by_map = builds(network.program)
+    geometries = {keyed.key: by_map[keyed.map].geometry for keyed in network.program.keys}
     names = [layer.name for layer in network.layers]
     pairs = {layer["indice_key"]: layer["pairs"] for layer in stats["layers"] if layer["indice_key"]}
     if geometries != {key: rulebook.geometry for key, rulebook in rulebooks.items()}:
@@ -112,8 +114,8 @@ def _check(network: Network, rulebooks: dict[str, Rulebook], stats: dict[str, An
 
 
 def _input_stride(network: Network, meta: dict[str, Any]) -> Any:
-    """Voxels that a site of the input spans, z, y, x, as a dump's `meta` tells by the key that begins there."""
-    starts = {op.map for op in network.program.index_ops if isinstance(op, BuildMap) and op.sites == 0}
+    """Voxels that a site of the input spans, z, y, x, as a dump's `meta` says of the key that begins there."""
+    starts = {slot for slot, op in builds(network.program).items() if op.sites == 0}
     try:
         return next(meta["strides"][keyed.key]["in"] for keyed in network.program.keys if keyed.map in starts)
     except (LookupError, TypeError, StopIteration):

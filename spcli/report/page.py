@@ -1,7 +1,7 @@
 """The report's HTML: a page, its script, three.js, and the data, in one text.
 
 The page forbids itself every address: its content security policy allows the three texts below by their hashes and
-nothing else, so a name that got past the escaping could still not run. Data stand in a JSON block whose `<`, `>` and
+nothing else, so a name that got past the escaping could still not run. The data are a JSON block whose `<`, `>` and
 `&` are escaped, and the script puts them into the page as text only.
 """
 
@@ -18,8 +18,10 @@ from typing import Any
 
 from spcli import __version__
 from spcli.errors import UsageError
-from spcli.report.contents import Subject
-from spcli.report.levels import Sites, drawn, level_axes, level_sites, map_records, operation_records, packed
+from spcli.inspect.levels import Sites, level_sites
+from spcli.program import site_axes
+from spcli.report.contents import ReportContents
+from spcli.report.levels import drawn, map_records, operation_records, packed
 from spcli.report.tables import layer_table, offset_table, rulebook_table
 
 SCHEMA = "spcli.report/1"
@@ -29,7 +31,7 @@ SCRIPTS = ("rules.js", "view.js", "page.js")
 STATS = ("name", "type", "in_channels", "out_channels", "out_sites", "out_density", "pairs", "macs")
 
 
-def report_page(subject: Subject, layers: Sequence[str] = (), max_sites: int = 2**31) -> str:
+def report_page(contents: ReportContents, layers: Sequence[str] = (), max_sites: int = 2**31) -> str:
     """The page; arguments and errors as `write_report`."""
     style, library, script = _asset("assets/style.css"), _asset("vendor/three.min.js"), _script()
     parts = {
@@ -38,37 +40,37 @@ def report_page(subject: Subject, layers: Sequence[str] = (), max_sites: int = 2
             "base-uri 'none'; form-action 'none'"
         ),
         "version": __version__,
-        "title": html.escape(f"{subject.source} through {subject.config}" if subject.config else subject.source),
+        "title": html.escape(f"{contents.source} through {contents.config}" if contents.config else contents.source),
         "style": style,
         "three": _asset("vendor/VERSION").strip(),
         "licence": html.escape(_asset("vendor/LICENSE-three.txt")),
-        "data": _json(report_data(subject, layers, max_sites)),
+        "data": _json(report_data(contents, layers, max_sites)),
         "library": library,
         "script": script,
     }
-    # One pass: what is filled in is never searched for places to fill in.
+    # One pass: what is filled in is never searched for names in braces again.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("assets/page.html"))
 
 
-def report_data(subject: Subject, layers: Sequence[str] = (), max_sites: int = 2**31) -> dict[str, Any]:
+def report_data(contents: ReportContents, layers: Sequence[str] = (), max_sites: int = 2**31) -> dict[str, Any]:
     """What the page knows, as JSON values."""
-    network, stats = subject.network, subject.stats
+    network, stats = contents.network, contents.stats
     program = network.program
     names = [layer.name for layer in network.layers]
-    maps = map_records(program, subject.rulebooks)
+    maps = map_records(program, contents.rulebooks)
     numbers = {key: number for number, key in enumerate(maps)}
-    levels = _levels(subject, _wanted(subject, layers), max_sites)
+    levels = _levels(contents, _wanted(contents, layers), max_sites)
     return {
         "schema": SCHEMA,
         "version": __version__,
-        "source": subject.source,
-        "sha256": subject.digest,
-        "config": subject.config,
+        "source": contents.source,
+        "sha256": contents.digest,
+        "config": contents.config,
         "points": stats["points"],
         "density": stats["voxels"]["density"],
         "totals": stats["totals"],
         "in_channels": network.in_channels,
-        "metres": subject.grid is not None,
+        "metres": contents.placement is not None,
         "levels": levels,
         "beside": GAP * stats["spatial_shape"][-2] * levels[0]["step"][1],
         "values": [value.sites for value in program.values],
@@ -84,45 +86,45 @@ def report_data(subject: Subject, layers: Sequence[str] = (), max_sites: int = 2
             }
             for layer, row in zip(network.layers, stats["layers"], strict=True)
         ],
-        "tables": _tables(subject, list(maps.values()), [level["rows"] for level in levels]),
+        "tables": _tables(contents, list(maps.values()), [level["rows"] for level in levels]),
         "show": names.index(layers[0]) if layers else 0,
     }
 
 
-def _tables(subject: Subject, maps: Sequence[dict[str, Any]], sites: Sequence[int]) -> dict[str, Any]:
+def _tables(contents: ReportContents, maps: Sequence[dict[str, Any]], sites: Sequence[int]) -> dict[str, Any]:
     return {
-        "layers": layer_table(subject.network, subject.stats["layers"]),
+        "layers": layer_table(contents.network, contents.stats["layers"]),
         "rulebooks": rulebook_table(maps, sites),
         "offsets": [
-            offset_table(one, subject.rulebooks[one["key"]].geometry.offsets(), sites[one["out"]]) for one in maps
+            offset_table(one, contents.rulebooks[one["key"]].geometry.offsets(), sites[one["out"]]) for one in maps
         ],
     }
 
 
-def _wanted(subject: Subject, layers: Sequence[str]) -> set[int]:
+def _wanted(contents: ReportContents, layers: Sequence[str]) -> set[int]:
     """The sites slots at both ends of `layers`, all slots where there are none."""
-    infos = {layer.name: layer for layer in subject.network.layers}
+    infos = {layer.name: layer for layer in contents.network.layers}
     for name in layers:
         if name not in infos:
             raise UsageError(f"--layer {name}: there is no such layer; there are {', '.join(infos)}")
     if not layers:
-        return set(range(subject.network.program.sites))
+        return set(range(contents.network.program.sites))
     return {slot for name in layers for slot in (infos[name].in_sites, infos[name].out_sites)}
 
 
-def _levels(subject: Subject, wanted: set[int], max_sites: int) -> list[dict[str, Any]]:
-    program = subject.network.program
-    sites = level_sites(program, subject.rulebooks, subject.stats["batch_size"])
-    shapes, rows = subject.network.shapes, _rows(subject)
-    upright = subject.grid is not None or len(subject.stats["spatial_shape"]) == 3
+def _levels(contents: ReportContents, wanted: set[int], max_sites: int) -> list[dict[str, Any]]:
+    program = contents.network.program
+    sites = level_sites(program, contents.rulebooks, contents.stats["batch_size"])
+    shapes, rows = contents.network.shapes, _rows(contents)
+    y_up = contents.placement is not None or len(contents.stats["spatial_shape"]) == 3
     return [
         {
             "rows": rows.get(slot, 0),
             "shape": shapes[slot],
-            **drawn(axes, subject.grid, upright),
+            **drawn(axes, contents.placement, y_up),
             "sites": _embedded(sites[slot], slot in wanted, max_sites),
         }
-        for slot, axes in enumerate(level_axes(program))
+        for slot, axes in enumerate(site_axes(program))
     ]
 
 
@@ -130,10 +132,10 @@ def _embedded(sites: Sites | None, wanted: bool, max_sites: int) -> str | None:
     return packed(sites) if sites is not None and wanted and len(sites) <= max_sites else None
 
 
-def _rows(subject: Subject) -> dict[int, int]:
+def _rows(contents: ReportContents) -> dict[int, int]:
     """Number of active sites by sites slot."""
-    rows = {0: subject.stats["voxels"]["active"]}
-    for layer, row in zip(subject.network.layers, subject.stats["layers"], strict=True):
+    rows = {0: contents.stats["voxels"]["active"]}
+    for layer, row in zip(contents.network.layers, contents.stats["layers"], strict=True):
         rows[layer.out_sites] = row["out_sites"]
     return rows
 

@@ -1,6 +1,6 @@
 """The page's tables: titles, how each column is written, and rows of plain values.
 
-Kinds of column: `text` as it stands, `whole` with separators, `short` with a unit of a thousand, `decimal` and
+Kinds of column: `text` as it is, `whole` with separators, `short` with a unit of a thousand, `decimal` and
 `percent` rounded, `list` numbers joined by commas, `sizes` numbers joined by times signs. None is shown as a dash.
 """
 
@@ -30,7 +30,7 @@ MEGABYTE = 10**6
 
 
 def layer_table(network: Network, stats: Sequence[Mapping[str, Any]]) -> Table:
-    """One row a layer, from its statistics."""
+    """One row per layer, from its statistics."""
     rows = [
         [
             *(layer.name, layer.type, layer.key or ""),
@@ -44,7 +44,7 @@ def layer_table(network: Network, stats: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def rulebook_table(maps: Sequence[Mapping[str, Any]], sites: Sequence[int]) -> Table:
-    """One row a rulebook; `sites` are the active sites by sites slot."""
+    """One row per rulebook; `sites` are the active sites by sites slot."""
     rows = []
     for one in maps:
         kind = "submanifold" if one["submanifold"] else "transposed" if one["transposed"] else "regular"
@@ -56,7 +56,7 @@ def rulebook_table(maps: Sequence[Mapping[str, Any]], sites: Sequence[int]) -> T
 
 
 def offset_table(one: Mapping[str, Any], offsets: Sequence[tuple[int, ...]], outputs: int) -> Table:
-    """One row a tap of a rulebook with `outputs` output sites."""
+    """One row per tap of a rulebook with `outputs` output sites."""
     counts = one["pairs_per_offset"]
     total = sum(counts)
     titles = (("tap", "text"), (f"offset {AXES[len(one['kernel_size'])]}", "list"), ("rules", "whole"))

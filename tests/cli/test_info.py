@@ -43,7 +43,7 @@ def test_results_tell_what_they_are(spcli, results, folder):
     features = spcli("info", results / "scan.features.npz").record
     data = load(results / "scan.features.npz")
     assert (features["sites"], features["channels"]) == data["features"].shape
-    assert features["meta"]["schema"] == "spcli.pipeline.channels/1"
+    assert features["meta"]["schema"] == "spcli.features/1"
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])

@@ -96,7 +96,7 @@ def test_the_features_say_where_they_lie(results):
     description = meta(results / "scan.features.npz")
     data = load(results / "scan.features.npz")
     assert data["features"].dtype == np.float32
-    assert description["schema"] == "spcli.pipeline.channels/1"
+    assert description["schema"] == "spcli.features/1"
     assert description["channels"] == ["leave.0", "leave.1", "leave.2"]
     assert description["voxel_size"] == [0.5, 0.5, 0.5]
     assert description["point_cloud_range"] == [0, -20, -3, 40, 20, 3]

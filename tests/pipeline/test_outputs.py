@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spcli.config import load_preset, read_config
+from spcli.config import load_preset
 from spcli.errors import UsageError
 from spcli.pipeline.outputs import (
     Job,
@@ -13,7 +13,6 @@ from spcli.pipeline.outputs import (
     estimated_bytes,
     free_bytes,
     plan_jobs,
-    site_strides,
 )
 from spcli.readers import ScanPath
 
@@ -85,16 +84,3 @@ def test_free_space_is_that_of_the_first_folder_that_exists(tmp_path):
     assert free_bytes(str(tmp_path / "not" / "there" / "yet")) > 0
     with pytest.raises(UsageError, match=r"need about 1000000000\.0 GB"):
         check_space(10**18, str(tmp_path))
-
-
-def test_strides_multiply_and_divide():
-    config = read_config(
-        "version: 1\nlayers:\n"
-        "  - {name: a, type: SparseConv3d, out_channels: 2, kernel_size: 3, stride: [2, 3, 4]}\n"
-        "  - {name: b, type: SparseConvTranspose3d, out_channels: 2, kernel_size: 2, stride: 2}\n"
-        "  - {name: c, type: HeightCompression}\n"
-        "  - {name: d, type: SparseGlobalAvgPool}\n"
-    )
-    network = config.network()
-    strides = site_strides(network)
-    assert [strides[layer.out_sites] for layer in network.layers] == [(2, 3, 4), (1, 1.5, 2), (1.5, 2), ()]

@@ -12,11 +12,11 @@ import pytest
 from spcli.engines import load_engine
 from spcli.errors import DeviceError, UsageError
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
-from spcli.inspect import KeyedRulebook, Metres, Place
+from spcli.inspect import KeyedRulebook, Metres
+from spcli.placement import Placement
 from spcli.plot import (
     RULEBOOK_PICTURES,
-    Ground,
-    Look,
+    PictureOptions,
     SiteSet,
     check_target,
     plot_layers,
@@ -25,7 +25,7 @@ from spcli.plot import (
     plot_sweep,
 )
 from spcli.plot.canvas import THEMES, compact, readable_on
-from spcli.plot.topdown import Frame, frame_around, gathered
+from spcli.plot.topdown import Rectangle, gathered, rectangle_around
 
 pytest.importorskip("matplotlib", reason="pictures need matplotlib (extra [plot])")
 
@@ -36,11 +36,11 @@ TRANSPOSED = ConvGeometry((3, 3), (2, 2), (1, 1), (1, 1), (0, 0), transposed=Tru
 SWEEP = [{"voxel_size": [v, v, 2 * v], "sites": round(100 / v), "macs": 1e6 / v, "bytes": 1e4 / v} for v in (0.1, 0.4)]
 
 
-def built(sites, shape, geometry, key="conv", place=None) -> KeyedRulebook:
+def built(sites, shape, geometry, key="conv", placements=()) -> KeyedRulebook:
     engine = load_engine("cpu")
     indices = np.array(sites, np.int32).reshape(-1, 1 + len(shape))
     book = engine.rulebook(engine.build(engine.sites(indices, shape, 1), geometry))
-    return KeyedRulebook(key, ("layer",), book, place)
+    return KeyedRulebook(key, ("layer",), book, *placements)
 
 
 def cube(side, share=0.3):
@@ -77,7 +77,7 @@ def png_size(path) -> tuple[int, int]:
 @pytest.mark.parametrize("picture", RULEBOOK_PICTURES)
 def test_every_picture_of_every_rulebook_says_what_it_shows(tmp_path, name, picture):
     keyed, path = RULEBOOKS[name], tmp_path / "a.svg"
-    plot_rulebook(str(path), keyed, picture, Look(source="scan.bin"))
+    plot_rulebook(str(path), keyed, picture, PictureOptions(source="scan.bin"))
     text = words(path)
     assert "conv: " in text and "scan.bin" in text and "convolution, kernel" in text
     assert f"{len(keyed.rulebook.out_indices):,} output site" in text or not len(keyed.rulebook.out_indices)
@@ -87,7 +87,7 @@ def test_every_picture_of_every_rulebook_says_what_it_shows(tmp_path, name, pict
 def test_equal_input_gives_equal_bytes_in_every_format(tmp_path, suffix, theme):
     files = [tmp_path / f"{name}.{suffix}" for name in "ab"]
     for file in files:
-        plot_rulebook(str(file), RULEBOOKS["worked"], "kernel", Look(theme))
+        plot_rulebook(str(file), RULEBOOKS["worked"], "kernel", PictureOptions(theme))
     one, other = (file.read_bytes() for file in files)
     assert one == other
     assert b"CreationDate" not in one and b"atplotlib v" not in one  # neither the moment nor the program
@@ -98,7 +98,7 @@ def test_pixels_have_the_colour_of_the_theme(tmp_path):
 
     assert list(THEMES) == ["light", "dark"]
     for theme, corner in (("light", 1.0), ("dark", 0x14 / 255)):
-        plot_rulebook(str(tmp_path / "a.png"), RULEBOOKS["worked"], look=Look(theme))
+        plot_rulebook(str(tmp_path / "a.png"), RULEBOOKS["worked"], options=PictureOptions(theme))
         assert imread(tmp_path / "a.png")[0, 0, 0] == pytest.approx(corner, abs=0.01)
         assert min(png_size(tmp_path / "a.png")) > 400
 
@@ -113,8 +113,8 @@ def test_the_worked_example_is_drawn_with_its_sums_and_rules(tmp_path):
 
 
 def test_a_site_is_named_by_row_by_position_or_in_metres(tmp_path):
-    place = Place((0.5, 0.5, 1.0), (10.0, 20.0, 0.0), (1.0, 1.0), (1.0, 1.0))
-    keyed = built(TWO, (5, 5), VALID, place=place)
+    placement = Placement((0.5, 0.5, 1.0), (10.0, 20.0, 0.0), (1, 1))
+    keyed = built(TWO, (5, 5), VALID, placements=(placement, placement))
     texts = []
     for number, out in enumerate([(7,), (2, 2), (0, 2, 2), Metres(11.2, 21.3, 0.0)]):
         path = tmp_path / f"{number}.svg"
@@ -148,9 +148,10 @@ def test_offsets_show_the_count_of_every_tap(tmp_path):
     assert all(f"z offset {z}" in words(tmp_path / "a.svg") for z in range(-3, 4))
 
 
-def test_neighbours_are_in_metres_where_the_place_is_known(tmp_path):
-    place = Place((0.5, 0.5, 1.0), (10.0, 20.0, 0.0), (1.0, 1.0), (2.0, 2.0))
-    plot_rulebook(str(tmp_path / "a.svg"), built(TWO, (5, 5), VALID, place=place), "neighbours")
+def test_neighbours_are_in_metres_where_the_placement_is_known(tmp_path):
+    inputs = Placement((0.5, 0.5, 1.0), (10.0, 20.0, 0.0), (1, 1))
+    keyed = built(TWO, (5, 5), VALID, placements=(inputs, inputs.strided((2, 2))))
+    plot_rulebook(str(tmp_path / "a.svg"), keyed, "neighbours")
     assert "x (m)" in words(tmp_path / "a.svg")
     plot_rulebook(str(tmp_path / "a.svg"), RULEBOOKS["one site"], "neighbours-mean")
     assert "x (cells)" in words(tmp_path / "a.svg") and "The mean over z" in words(tmp_path / "a.svg")
@@ -159,21 +160,21 @@ def test_neighbours_are_in_metres_where_the_place_is_known(tmp_path):
 def test_pixels_gather_sites_by_hand():
     indices = np.array([(0, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 3)], np.int32)
     values = np.array([1, 4, 7])
-    frame = frame_around(indices, (2, 2, 4))
-    assert frame == Frame(0, 4, 0, 2)
+    part = rectangle_around(indices, (2, 2, 4))
+    assert part == Rectangle(0, 4, 0, 2)
     nan = np.nan
     for reduce, expected in (("max", [[4, nan], [nan, nan]]), ("mean", 2.5), ("sum", 5)):
-        image = gathered(indices, values, frame, 1, reduce)
+        image = gathered(indices, values, part, 1, reduce)
         assert image.shape == (2, 4) and image[1, 3] == 7 and np.isnan(image[0, 1:]).all()
         assert image[0, 0] == (expected[0][0] if isinstance(expected, list) else expected)
-    assert gathered(indices, values, frame, 2, "sum").tolist() == [[5, 7]]
+    assert gathered(indices, values, part, 2, "sum").tolist() == [[5, 7]]
 
 
 def test_sites_layer_by_layer_tell_growth_and_density(tmp_path):
-    ground = Ground((0.0, -40.0), (0.5, 0.5))
+    placement = Placement((0.5, 0.5, 0.5), (0.0, -40.0, -3.0))
     sets = [
-        SiteSet(0, ("input", "a", "b", "c"), cube(8).astype(np.int32), (8, 8, 8), 1, ground),
-        SiteSet(1, ("down",), np.array([(0, 1, 1)], np.int32), (2, 2), 1, Ground((0.0, -40.0), (2.0, 2.0))),
+        SiteSet(0, ("input", "a", "b", "c"), cube(8).astype(np.int32), (8, 8, 8), 1, placement),
+        SiteSet(1, ("down",), np.array([(0, 1, 1)], np.int32), (2, 2), 1, placement.strided((4, 4))),
         SiteSet(2, ("gone",), np.zeros((0, 4), np.int32), (1, 1, 1), 1, None),
     ]
     plot_sites(str(tmp_path / "a.svg"), sets)
@@ -198,7 +199,7 @@ def test_layers_are_drawn_from_statistics_and_from_their_means(tmp_path):
 
 
 def test_a_sweep_has_a_number_at_every_point(tmp_path):
-    plot_sweep(str(tmp_path / "a.svg"), SWEEP, Look(source="scan.bin"))
+    plot_sweep(str(tmp_path / "a.svg"), SWEEP, PictureOptions(source="scan.bin"))
     text = words(tmp_path / "a.svg")
     assert "2 voxel sizes, 0.1 x 0.1 x 0.2 to 0.4 x 0.4 x 0.8 m" in text and "voxel size in x (m)" in text
     assert all(number in text for number in ("1,000", "250", "10M", "2.5M", "100k", "25k"))
@@ -238,7 +239,7 @@ def test_without_matplotlib_one_sentence_tells_how_to_get_it(monkeypatch):
     ("arguments", "said"),
     [
         ({"picture": "sweep"}, "rulebooks have kernel, offsets"),
-        ({"look": Look("blue")}, "there are light, dark"),  # type: ignore[arg-type]
+        ({"options": PictureOptions("blue")}, "there are light, dark"),  # type: ignore[arg-type]
         ({"picture": "kernel", "out": (2, 0)}, "the nearest one is"),
         ({"picture": "kernel", "out": (9,)}, "rows 0 to 7"),
         ({"picture": "kernel", "out": Metres(1, 2, 3)}, "does not say where"),

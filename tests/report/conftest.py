@@ -11,7 +11,7 @@ import spcli
 from browser import NAMES, Browser, find_browser
 from report_data import QUICKSTART
 from spcli.pipeline.session import RunResult
-from spcli.report import Subject
+from spcli.report import ReportContents
 
 READY = "document.documentElement?.dataset.ready === 'yes'"
 
@@ -35,11 +35,11 @@ def street() -> RunResult:
 
 @pytest.fixture
 def show(browser: Browser, tmp_path: Path) -> Callable[..., Browser]:
-    """Write a subject's report and open it."""
+    """Write the report of some contents and open it."""
 
-    def opened(subject: Subject, **choices: object) -> Browser:
+    def opened(contents: ReportContents, **choices: object) -> Browser:
         page = tmp_path / "report.html"
-        spcli.write_report(str(page), subject, **choices)  # type: ignore[arg-type]
+        spcli.write_report(str(page), contents, **choices)  # type: ignore[arg-type]
         browser.open(page, READY)
         return browser
 

@@ -21,8 +21,8 @@ from report_data import QUICKSTART
 from spcli.cli.group import group
 from spcli.errors import InputError, UsageError
 from spcli.pipeline.session import RunResult
-from spcli.report import InputGrid, Subject, read_run, report_page, report_subject, write_report
-from spcli.report.levels import level_axes
+from spcli.placement import Placement
+from spcli.report import ReportContents, read_run, report_contents, report_page, write_report
 from spcli.report.page import report_data
 
 MEGABYTE = 10**6
@@ -42,7 +42,7 @@ def sites_in(level: dict[str, Any], columns: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def page(street: RunResult) -> str:
-    return report_page(report_subject(street, "street_000.bin", "quickstart"))
+    return report_page(report_contents(street, "street_000.bin", "quickstart"))
 
 
 def test_the_page_holds_no_address_and_forbids_itself_every_one(page: str) -> None:
@@ -69,7 +69,7 @@ def test_the_version_of_three_js_is_that_of_the_bundle() -> None:
 
 
 def test_levels_hold_the_sites_of_the_rulebooks(street: RunResult) -> None:
-    data = report_data(report_subject(street))
+    data = report_data(report_contents(street))
     assert np.array_equal(sites_in(data["levels"][0], 4), street.rulebooks["subm1"].in_indices)
     assert np.array_equal(sites_in(data["levels"][1], 4), street.rulebooks["down"].out_indices)
     assert [level["rows"] for level in data["levels"]] == list(street.frame.sites)
@@ -77,30 +77,12 @@ def test_levels_hold_the_sites_of_the_rulebooks(street: RunResult) -> None:
 
 
 def test_a_name_cannot_end_the_data(street: RunResult) -> None:
-    subject = report_subject(street, "</script><b>&{{data}}", "<!--")
-    found = blocks(report_page(subject))['script type="application/json" id="data"']
+    contents = report_contents(street, "</script><b>&{{data}}", "<!--")
+    found = blocks(report_page(contents))['script type="application/json" id="data"']
     assert not set(found) & set("<>&")
     data = json.loads(found)
     assert (data["source"], data["config"]) == ("script><b>&{{data}}", "<!--"), "the name after its last slash"
-    assert "<title>script&gt;&lt;b&gt;&amp;{{data}} through &lt;!--</title>" in report_page(subject)
-
-
-def test_a_cell_lies_at_the_middle_of_its_window(tmp_path: Path) -> None:
-    path = tmp_path / "net.yaml"
-    path.write_text(
-        "version: 1\nname: n\nlayers:\n"
-        "  - {name: a, type: SparseConv3d, out_channels: 2, kernel_size: 3, stride: 2, padding: 1}\n"
-        "  - {name: b, type: SparseConv3d, out_channels: 2, kernel_size: [3, 1, 2], stride: [2, 1, 2]}\n"
-        "  - {name: c, type: SparseConvTranspose3d, out_channels: 2, kernel_size: 2, stride: 2}\n"
-        "  - {name: d, type: HeightCompression}\n",
-        encoding="utf-8",
-    )
-    axes = level_axes(spcli.load_config(str(path)).network(3, (9, 9, 9)).program)
-    # Output o of a is the window 2o-1 .. 2o+1; of b in x the cells 2o, 2o+1 of a; c halves a cell of b again.
-    assert axes[1] == type(axes[1])((2, 2, 2), (0, 0, 0))
-    assert axes[2] == type(axes[2])((4, 2, 4), (1, 0, 2))
-    assert axes[3] == type(axes[3])((2, 1, 2), (0, -0.5, 1))
-    assert axes[4].scale == (2, 1, 0)
+    assert "<title>script&gt;&lt;b&gt;&amp;{{data}} through &lt;!--</title>" in report_page(contents)
 
 
 def test_a_folder_of_run_gives_the_report_of_its_scan(tmp_path: Path) -> None:
@@ -131,7 +113,7 @@ def folder_of(street: RunResult, folder: Path) -> Path:
 
 def test_a_folder_whose_parts_do_not_go_together_is_refused(street: RunResult, tmp_path: Path) -> None:
     folder = folder_of(street, tmp_path)
-    assert read_run(str(folder)).grid == InputGrid((0, -32, -3), (0.2, 0.2, 0.2))
+    assert read_run(str(folder)).placement == Placement((0.2, 0.2, 0.2), (0, -32, -3))
     config = (folder / "config.yaml").read_text(encoding="utf-8")
     (folder / "config.yaml").write_text(config.replace("kernel_size: 3", "kernel_size: 5"), encoding="utf-8")
     with pytest.raises(InputError, match="do not go together; write the folder again"):
@@ -156,13 +138,13 @@ def test_a_folder_of_several_scans_asks_which_one(street: RunResult, tmp_path: P
 
 
 def test_layers_and_sizes_choose_what_the_page_holds(street: RunResult) -> None:
-    subject = report_subject(street)
-    held = [level["sites"] is not None for level in report_data(subject, ("conv2a",))["levels"]]
+    contents = report_contents(street)
+    held = [level["sites"] is not None for level in report_data(contents, ("conv2a",))["levels"]]
     assert held == [False, True]
-    assert [level["sites"] is not None for level in report_data(subject, (), 12_000)["levels"]] == [False, True]
-    assert report_data(subject, ("down",))["show"] == 2
+    assert [level["sites"] is not None for level in report_data(contents, (), 12_000)["levels"]] == [False, True]
+    assert report_data(contents, ("down",))["show"] == 2
     with pytest.raises(UsageError, match=r"--layer nosuch: there is no such layer; there are conv1a, conv1b, "):
-        write_report(BytesIO(), subject, ("nosuch",))
+        write_report(BytesIO(), contents, ("nosuch",))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +177,7 @@ def test_a_scan_without_points_has_a_report(tmp_path: Path) -> None:
     config = spcli.load_preset("second-kitti", environ={})
     scan = spcli.read(str(tmp_path / "empty.bin"), config.columns)
     result = spcli.run(config, scan, want=spcli.Want(rulebooks=True, values=False))
-    data = report_data(report_subject(result, scan))
+    data = report_data(report_contents(result, scan))
     assert [level["rows"] for level in data["levels"]] == [0] * 5
 
 
@@ -203,11 +185,11 @@ def test_the_report_of_a_full_turn_is_under_a_megabyte(shared: Path) -> None:
     scan = shared / "data" / "kitti_000000_full.bin"
     config = spcli.load_preset("second-kitti", environ={})
     result = spcli.run(config, str(scan), want=spcli.Want(rulebooks=True, values=False))
-    page = report_page(report_subject(result, str(scan), config.name))
+    page = report_page(report_contents(result, str(scan), config.name))
     assert 0.5 * MEGABYTE < len(page.encode()) < MEGABYTE
 
 
-def test_a_subject_can_be_made_without_a_file(street: RunResult) -> None:
-    subject = Subject("by hand", "", street.network, street.rulebooks, street.stats)
-    assert "<title>by hand</title>" in report_page(subject)
-    assert not report_data(subject)["metres"]
+def test_contents_can_be_made_without_a_file(street: RunResult) -> None:
+    contents = ReportContents("by hand", "", street.network, street.rulebooks, street.stats)
+    assert "<title>by hand</title>" in report_page(contents)
+    assert not report_data(contents)["metres"]

@@ -18,7 +18,7 @@ from browser import Browser
 from spcli.inspect import KeyedRulebook, Query, rules
 from spcli.pipeline.session import RunResult
 from spcli.program import Convolve, GlobalPool, HeightCompression, InvertMap, Pool, map_ends
-from spcli.report import Subject, report_subject
+from spcli.report import ReportContents, report_contents
 
 Show = Callable[..., Browser]
 
@@ -126,7 +126,7 @@ def pixels(png: bytes) -> NDArray[np.uint8]:
 
 
 def test_it_loads_without_an_error_and_asks_for_nothing(show: Show, street: RunResult) -> None:
-    browser = show(report_subject(street, "street_000.bin", "quickstart"))
+    browser = show(report_contents(street, "street_000.bin", "quickstart"))
     browser.drawn()
     assert browser.problems == []
     assert [url for url in browser.requests if not url.startswith("file://")] == [] and len(browser.requests) == 1
@@ -137,7 +137,7 @@ def test_it_loads_without_an_error_and_asks_for_nothing(show: Show, street: RunR
 
 
 def test_the_policy_refuses_scripts_and_connections_that_are_not_the_pages_own(show: Show, street: RunResult) -> None:
-    browser = show(report_subject(street))
+    browser = show(report_contents(street))
     browser.value(
         "document.body.append(Object.assign(document.createElement('script'), {textContent: 'globalThis.ran = 1'}))"
     )
@@ -146,7 +146,7 @@ def test_the_policy_refuses_scripts_and_connections_that_are_not_the_pages_own(s
 
 
 def test_a_picked_site_shows_the_rules_that_inspect_lists(show: Show, street: RunResult) -> None:
-    browser = show(report_subject(street))
+    browser = show(report_contents(street))
     for key, layer, row in (("down", "down", 298), ("subm1", "conv1b", 7000), ("subm2", "conv2a", 11646)):
         pick(browser, layer, row)
         expected = expected_rules(street, key, Query(outputs=(row,)), "in")
@@ -157,7 +157,7 @@ def test_a_picked_site_shows_the_rules_that_inspect_lists(show: Show, street: Ru
 
 
 def test_a_click_on_a_drawn_site_picks_it(show: Show, street: RunResult) -> None:
-    browser = show(report_subject(street))
+    browser = show(report_contents(street))
     browser.value("document.getElementById('canvas').scrollIntoView({block: 'center'})")
     pick(browser, "conv1a", 3000)
     row = int(rows_of_table(browser, "in")[0][3])
@@ -173,8 +173,8 @@ def test_a_click_on_a_drawn_site_picks_it(show: Show, street: RunResult) -> None
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_screenshot_has_the_points_in_light_and_in_dark(show: Show, street: RunResult, dark: bool) -> None:
-    subject = report_subject(street)
-    browser = show(subject)
+    contents = report_contents(street)
+    browser = show(contents)
     browser.value(f"document.documentElement.dataset.theme === '{'dark' if dark else 'light'}' || theme.click()")
     browser.value("document.getElementById('canvas').scrollIntoView({block: 'center'})")
     browser.drawn()
@@ -196,7 +196,7 @@ def every_kind(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 
 def test_the_page_makes_every_kind_of_rule(show: Show, every_kind: RunResult) -> None:
-    browser = show(report_subject(every_kind))
+    browser = show(report_contents(every_kind))
     rng = np.random.default_rng(0)
     for layer in every_kind.network.layers:
         if layer.key is None:
@@ -213,7 +213,7 @@ def test_the_page_makes_every_kind_of_rule(show: Show, every_kind: RunResult) ->
 
 
 def test_the_receptive_field_follows_every_operation_back(show: Show, every_kind: RunResult) -> None:
-    browser = show(report_subject(every_kind))
+    browser = show(report_contents(every_kind))
     seen = set()
     for layer in every_kind.network.layers:
         row = 1
@@ -225,6 +225,17 @@ def test_the_receptive_field_follows_every_operation_back(show: Show, every_kind
         assert title == f"Receptive field: {expected:,} input sites", layer.name
         seen.add(expected)
     assert len(seen) > 4
+
+
+def test_sites_are_shown_where_only_a_later_rulebook_tells_them(show: Show, tmp_path: Path) -> None:
+    """No rulebook begins at the input of a network that flattens first; its columns are the inputs of `plane`."""
+    layers = "{name: flat, type: HeightCompression}, {name: plane, type: SubMConv2d, out_channels: 4, kernel_size: 3}"
+    result = run(f"version: 1\nname: pillars\nlayers: [{layers}]\n", tmp_path, tensor(3, 300, (9, 12, 11)))
+    browser = show(report_contents(result))
+    pick(browser, "plane", 7)
+    assert rows_of_table(browser, "in") == expected_rules(result, "plane", Query(outputs=(7,)), "in")
+    assert "passes sites that are not in this report" in browser.value("document.getElementById('picked').textContent")
+    assert browser.problems == []
 
 
 def test_names_from_files_are_text(show: Show, street: RunResult) -> None:
@@ -246,7 +257,7 @@ def test_names_from_files_are_text(show: Show, street: RunResult) -> None:
     stats = street.stats
     stats["layers"][0].update(name=hostile, type=hostile)
     rulebooks = {**street.rulebooks, hostile: street.rulebooks["subm1"]}
-    browser = show(Subject(hostile, hostile, network, rulebooks, stats))
+    browser = show(ReportContents(hostile, hostile, network, rulebooks, stats))
     pick(browser, hostile, 5)
     assert browser.value("globalThis.ran ?? 0") == 0
     assert browser.value("document.images.length") == 0
@@ -258,7 +269,7 @@ def test_names_from_files_are_text(show: Show, street: RunResult) -> None:
 def test_fifty_thousand_sites_load_and_can_be_picked(show: Show, tmp_path: Path) -> None:
     layers = "{name: a, type: SubMConv3d, out_channels: 4, kernel_size: 3}, {name: b, type: SparseConv3d, out_channels: 4, kernel_size: 3, stride: 2, padding: 1}"  # noqa: E501
     result = run(f"version: 1\nname: big\nlayers: [{layers}]\n", tmp_path, tensor(5, 50_000, (20, 200, 200), 1))
-    browser = show(report_subject(result))
+    browser = show(report_contents(result))
     pick(browser, "b", 20_000)
     assert rows_of_table(browser, "in") == expected_rules(result, "b", Query(outputs=(20_000,)), "in")
     browser.drawn()
@@ -266,7 +277,7 @@ def test_fifty_thousand_sites_load_and_can_be_picked(show: Show, tmp_path: Path)
 
 
 def test_a_click_on_a_title_sorts_and_a_second_one_turns_the_order(show: Show, street: RunResult) -> None:
-    browser = show(report_subject(street))
+    browser = show(report_contents(street))
     cells = "[...document.querySelectorAll('#offsets tbody tr')].map(row => row.cells[2].textContent)"
     column = f"{cells}.map(text => Number(text.replace(',', '')))"
     title = "document.querySelectorAll('#offsets th')[2]"
@@ -280,7 +291,7 @@ def test_a_click_on_a_title_sorts_and_a_second_one_turns_the_order(show: Show, s
 
 
 def test_what_the_page_does_not_hold_is_said(show: Show, street: RunResult) -> None:
-    browser = show(report_subject(street), layers=("conv2a",))
+    browser = show(report_contents(street), layers=("conv2a",))
     assert browser.value("document.querySelector('#chain button[aria-pressed=true] b').textContent") == "conv2a"
     pick(browser, "conv2a", 10)
     expected = expected_rules(street, "subm2", Query(outputs=(10,)), "in")
@@ -293,14 +304,14 @@ def test_what_the_page_does_not_hold_is_said(show: Show, street: RunResult) -> N
 
 def test_without_webgl_everything_but_the_view_works(show: Show, browser: Browser, street: RunResult) -> None:
     with browser.before("HTMLCanvasElement.prototype.getContext = () => null"):
-        show(report_subject(street))
+        show(report_contents(street))
     assert "offers no WebGL" in browser.value("document.getElementById('no-view').textContent")
     pick(browser, "down", 298)
     assert rows_of_table(browser, "in") == expected_rules(street, "down", Query(outputs=(298,)), "in")
 
 
 def test_a_site_that_is_not_active_is_said(show: Show, street: RunResult) -> None:
-    browser = show(report_subject(street))
+    browser = show(report_contents(street))
     browser.value("report.pick('conv1a', '0,0,0')")
     assert browser.value("picked.textContent") == "No active site 0,0,0 in conv1a."
     browser.value("report.pick('conv1a', '5,93,109')")
@@ -311,10 +322,10 @@ def test_an_image_and_no_sites_at_all_are_shown(show: Show, tmp_path: Path) -> N
     text = "version: 1\nname: image\nlayers: [{name: a, type: SparseConv2d, out_channels: 2, kernel_size: 3}]\n"
     image = spcli.SparseTensor(np.ones((2, 3), np.float32), np.array([[0, 1, 2], [0, 2, 3]], np.int32), (5, 5))
     result = run(text, tmp_path, image)
-    browser = show(report_subject(result))
+    browser = show(report_contents(result))
     pick(browser, "a", 4)
     assert rows_of_table(browser, "in") == expected_rules(result, "a", Query(outputs=(4,)), "in")
     empty = spcli.SparseTensor(np.ones((0, 3), np.float32), np.zeros((0, 3), np.int32), (5, 5))
-    browser = show(report_subject(run(text, tmp_path, empty)))
+    browser = show(report_contents(run(text, tmp_path, empty)))
     browser.drawn()
     assert browser.problems == []

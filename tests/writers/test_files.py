@@ -16,7 +16,7 @@ from spcli.writers import stats_text, write_features, write_rulebooks, write_sta
 TENSOR = SparseTensor(
     np.array([[0.5, 1], [2, 3]], np.float32), np.array([[0, 0, 0, 1], [0, 1, 2, 0]], np.int32), (2, 3, 4)
 )
-META = {"schema": "spcli.pipeline.channels/1", "axes": ["batch", "z", "y", "x"]}
+META = {"schema": "spcli.features/1", "axes": ["batch", "z", "y", "x"]}
 
 
 def load(path):

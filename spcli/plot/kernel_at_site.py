@@ -32,7 +32,7 @@ class End(Struct, frozen=True):
     rows: NDArray[np.int32]
 
 
-class Scene(Struct, frozen=True):
+class KernelAtSite(Struct, frozen=True):
     """What is drawn.
 
     Attributes:
@@ -68,9 +68,10 @@ class Panel(Struct, frozen=True):
         return bool(here and y0 <= site[-2] < y1 and x0 <= site[-1] < x1)
 
 
-def scene_of(keyed: KeyedRulebook, out: Where | None, z: int | None) -> Scene:
-    """The scene at output site `out`, a row, `[batch,]z,y,x` or metres; None takes the site with most rules, that of
-    slice `z` if one is given.
+def kernel_at_site(keyed: KeyedRulebook, out: Where | None, z: int | None) -> KernelAtSite:
+    """What is drawn at output site `out`: a row, `[batch,]z,y,x` or metres.
+
+    None takes the site with most rules, of those in slice `z` if one is given.
 
     Raises:
         UsageError: `out` is not active, or no site has this `z`.
@@ -83,11 +84,11 @@ def scene_of(keyed: KeyedRulebook, out: Where | None, z: int | None) -> Scene:
     taps = np.repeat(np.arange(geometry.volume), np.diff(book.pair_splits))
     row = _chosen(keyed, centre, out, z)
     if row is None:
-        return Scene(book, centre, field, None, np.zeros((0, geometry.ndim), np.int64), np.arange(0), taps)
-    kernel = np.stack(np.unravel_index(np.arange(geometry.volume), geometry.kernel_size), axis=1)
+        return KernelAtSite(book, centre, field, None, np.zeros((0, geometry.ndim), np.int64), np.arange(0), taps)
+    steps = np.stack(np.unravel_index(np.arange(geometry.volume), geometry.kernel_size), axis=1)
     start = np.array(geometry.stride) * centre.indices[row, 1:] - np.array(geometry.padding)
-    cells = (start + np.array(geometry.dilation) * kernel).astype(np.int64)
-    return Scene(book, centre, field, row, cells, np.flatnonzero(centre.rows == row), taps)
+    cells = (start + np.array(geometry.dilation) * steps).astype(np.int64)
+    return KernelAtSite(book, centre, field, row, cells, np.flatnonzero(centre.rows == row), taps)
 
 
 def _chosen(keyed: KeyedRulebook, centre: End, out: Where | None, z: int | None) -> int | None:
@@ -95,7 +96,7 @@ def _chosen(keyed: KeyedRulebook, centre: End, out: Where | None, z: int | None)
     book = keyed.rulebook
     allowed = np.ones(len(centre.indices), bool)
     if out is not None:
-        site = resolve(out, keyed.place, "out", "--out")
+        site = resolve(out, keyed.out_placement, "--out")
         rows = rows_of(site, book.out_indices, "--out")
         if not len(rows):
             reason = absent(out, site, book.out_indices, f"output of {keyed.key}")
@@ -112,21 +113,21 @@ def _chosen(keyed: KeyedRulebook, centre: End, out: Where | None, z: int | None)
     return int(np.argmax(np.where(allowed, counts, -1)))
 
 
-def panels_of(scene: Scene) -> tuple[list[Panel], Panel]:
+def panels_of(kernel: KernelAtSite) -> tuple[list[Panel], Panel]:
     """A panel for each slice of the field that the kernel reaches, and the one of the centre."""
-    flat = scene.book.geometry.ndim == 2
-    if scene.row is None:
-        ends = (scene.field, scene.centre)
+    flat = kernel.book.geometry.ndim == 2
+    if kernel.row is None:
+        ends = (kernel.field, kernel.centre)
         field, centre = (Panel(end, 0, None if flat else 0, _around(end.shape, (0, 0), (0, 0))) for end in ends)
         return [field], centre
-    site = scene.centre.indices[scene.row].tolist()
-    low, high = scene.cells[:, -2:].min(axis=0).tolist(), (scene.cells[:, -2:].max(axis=0) + 1).tolist()
-    box = _around(scene.field.shape, [side - 1 for side in low], [side + 1 for side in high])
+    site = kernel.centre.indices[kernel.row].tolist()
+    low, high = kernel.cells[:, -2:].min(axis=0).tolist(), (kernel.cells[:, -2:].max(axis=0) + 1).tolist()
+    box = _around(kernel.field.shape, [side - 1 for side in low], [side + 1 for side in high])
     box = (min(box[0], low[0]), max(box[1], high[0]), min(box[2], low[1]), max(box[3], high[1]))
-    slices = [None] if flat else sorted(set(scene.cells[:, 0].tolist()))
-    own = _around(scene.centre.shape, [side - 2 for side in site[-2:]], [side + 3 for side in site[-2:]])
-    fields = [Panel(scene.field, site[0], z, box) for z in slices]
-    return fields, Panel(scene.centre, site[0], None if flat else site[1], own)
+    slices = [None] if flat else sorted(set(kernel.cells[:, 0].tolist()))
+    own = _around(kernel.centre.shape, [side - 2 for side in site[-2:]], [side + 3 for side in site[-2:]])
+    fields = [Panel(kernel.field, site[0], z, box) for z in slices]
+    return fields, Panel(kernel.centre, site[0], None if flat else site[1], own)
 
 
 def _around(shape: tuple[int, ...], low: Sequence[int], high: Sequence[int]) -> tuple[int, int, int, int]:
