@@ -64,10 +64,10 @@ class Network(Struct, frozen=True):
 
     @property
     def ndim(self) -> int:
-        """Axes of the input's sites; 3 where neither its shape nor a window tells."""
+        """Axes of the input's sites; 3 where neither its shape nor a window over it says."""
         if self.shapes[0]:
             return len(self.shapes[0])
-        return next((op.geometry.ndim for op in builds(self.program).values()), 3)
+        return next((op.geometry.ndim for op in builds(self.program).values() if op.sites == 0), 3)
 
     def strides(self, stride: Stride | None = None) -> tuple[Stride, ...]:
         """Cells a site spans, z, y, x, by sites slot, where the input's span `stride`; None is one on every axis."""

@@ -32,6 +32,13 @@ def test_strides_go_on_from_those_of_the_input() -> None:
     assert [strides[layer.out_sites] for layer in STRIDED.layers] == [(8, 12, 8), (4, 6, 4), (6, 4), ()]
 
 
+def test_the_input_of_a_network_that_flattens_first_has_three_axes() -> None:
+    network = network_of(
+        "name: a, type: HeightCompression", "name: b, type: SparseMaxPool2d, kernel_size: 2, stride: 2, indice_key: b"
+    )
+    assert network.ndim == 3 and network.strides() == ((1, 1, 1), (1, 1), (2, 2))
+
+
 def test_shapes_follow_the_windows_and_lose_their_axes() -> None:
     shapes = site_shapes(STRIDED.program, (5, 9, 11))
     assert [shapes[layer.out_sites] for layer in STRIDED.layers] == [(2, 3, 3), (4, 6, 6), (6, 6), ()]
