@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spcli.pipeline.outputs import Job
 
 NETWORK_SCHEMA = "spcli.network/1"
-PLAN_SCHEMA = "spcli.pipeline.outputs/1"
+PLAN_SCHEMA = "spcli.pipeline.plan/1"
 
 
 def network_object(config: Config, network: Network) -> dict[str, Any]:
