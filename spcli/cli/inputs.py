@@ -69,7 +69,7 @@ def data_stream(scans: Sequence[ScanPath]) -> Any:
 
 
 def read_configuration(network: NetworkChoices, voxels: str | None = None) -> Config:
-    """The configuration with everything that overrides it, `--columns` last; says its warnings.
+    """The configuration with everything that overrides it, `--columns` last; prints its warnings.
 
     Where `voxels` is given, only the voxelize section counts, and `voxels` is the YAML text that stands in where
     neither a file nor a preset is given.
@@ -115,17 +115,17 @@ def read_scan(source: str | RawScan, network: NetworkChoices, config: Config | N
 
 
 def engine_for(where: DeviceChoices) -> Engine:
-    """The engine of `--device`; says where `auto` could not take the one that is there."""
+    """The engine of `--device`; warns where `auto` cannot take the one that is there."""
     return choose_engine(where.device, console.warn, where.threads)
 
 
 def index_phase(config: Config, scan: Scan, engine: Engine) -> RunResult:
-    """The sites and rulebooks of a network for a scan; says the scan's warnings."""
+    """The sites and rulebooks of a network for a scan; prints the scan's warnings."""
     return warned(run(config, scan, want=Want(rulebooks=True, values=False), engine=engine), scan)
 
 
 def warned(result: RunResult, scan: Scan) -> RunResult:
-    """The result, whose warnings are said."""
+    """The result, after its warnings are printed."""
     for warning in result.warnings:
         console.warn(f"{scan.source}: {warning}")
     return result

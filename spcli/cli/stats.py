@@ -107,7 +107,7 @@ def _draw(stats: Record, path: str, plot: PlotChoices, result: RunResult | None)
 
 
 def _index_phase(config: Config, scan: Scan, engine: Engine, counts_only: bool) -> RunResult:
-    """With the rules themselves unless they are only to be counted; says what was odd."""
+    """With the rules themselves unless they are only to be counted; prints the warnings."""
     if counts_only:
         return warned(predict(config, scan, engine=engine), scan)
     return index_phase(config, scan, engine)

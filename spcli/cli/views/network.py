@@ -27,7 +27,7 @@ PLAN_SCHEMA = "spcli.pipeline.plan/1"
 
 
 def network_object(config: Config, network: Network) -> Record:
-    """The shape chain as an object; channels, shapes and sizes only a scan will tell are None."""
+    """The shape chain as an object; channels, shapes and sizes that only a scan decides are None."""
     shapes = network.shapes
     parameters = [_parameters(layer.parameters) for layer in network.layers]
     return {
@@ -94,7 +94,7 @@ def _shape(shape: list[int] | None) -> str:
 
 
 def print_plan(config: Config, network: Network, jobs: Sequence[tuple[Job, int]], form: str) -> None:
-    """The shape chain, then a line a scan: what would be written, and about how many bytes."""
+    """The shape chain, then one line per scan: what would be written, and about how many bytes."""
     description = network_object(config, network)
     plans = [_plan(job, size) for job, size in jobs]
     if form == "json":

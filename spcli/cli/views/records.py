@@ -34,9 +34,9 @@ class RecordPrinter:
     has standard output, so records go to standard error.
     """
 
-    def __init__(self, form: str, single: bool, to_stderr: bool = False, said: Sequence[str] = ()) -> None:
-        """`said` are warnings that hold for every scan and were said before the first."""
-        self._said = said
+    def __init__(self, form: str, single: bool, to_stderr: bool = False, warned: Sequence[str] = ()) -> None:
+        """`warned` are warnings that hold for every scan and were printed before the first."""
+        self._warned = warned
         self._form = form
         self._single = single
         self._write: Callable[[str], None] = _write_stderr if to_stderr else write_line
@@ -47,7 +47,7 @@ class RecordPrinter:
         """Print a record, and say its warnings and its error."""
         source = record["source"]
         for warning in record.get("warnings", ()):
-            if warning not in self._said:
+            if warning not in self._warned:
                 console.warn(warning if warning.startswith(source) else f"{source}: {warning}")
         if not record["ok"]:
             console.error(record["error"]["message"])
