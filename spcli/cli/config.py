@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from spcli.cli.options import CONTEXT, format_option, set_option, subcommand, verbosity_options
-from spcli.cli.views.render import default_format, json_line, json_text, write_bytes, write_line
+from spcli.cli.choices import NetworkChoices, set_option
+from spcli.cli.inputs import read_configuration
+from spcli.cli.options import CONTEXT, format_option, subcommand, verbosity_options
+from spcli.cli.views.network import NETWORK_SCHEMA, network_object, network_text
+from spcli.cli.views.render import Record, default_format, json_line, json_text, write_bytes, write_line
+from spcli.config import Config, json_schema, preset_path
 
 INIT = """
 spcli config init > net.yaml
@@ -40,8 +42,6 @@ def command() -> None:
 @click.option("--preset", default="quickstart", show_default=True, metavar="NAME", help="The one to start from.")
 def init(preset: str) -> None:
     """Print a shipped configuration, with its comments, to start from."""
-    from spcli.config import preset_path
-
     with open(preset_path(preset), "rb") as file:
         write_bytes(file.read())
 
@@ -60,12 +60,10 @@ def show(config: str, sets: tuple[str, ...]) -> None:
 @format_option("table", "json", "ndjson")
 def validate(config: str, sets: tuple[str, ...], form: str | None) -> None:
     """Check a configuration and print its layers and shapes; all problems are reported at once."""
-    from spcli.cli.views.network import network_object, network_text
-
     loaded = _loaded(config, sets)
     form = default_format(form)
     if not loaded.layers:
-        found: dict[str, Any] = {"schema": "spcli.network/1", "name": loaded.name, "layers": []}
+        found: Record = {"schema": NETWORK_SCHEMA, "name": loaded.name, "layers": []}
         text = f"{loaded.name}: no layers, only a voxelize section"
     else:
         found = network_object(loaded, loaded.network())
@@ -76,15 +74,11 @@ def validate(config: str, sets: tuple[str, ...], form: str | None) -> None:
 @subcommand("schema", SCHEMA)
 def schema() -> None:
     """Print the JSON Schema of configurations, for editors."""
-    from spcli.config import json_schema
-
     write_line(json_text(json_schema()))
 
 
-def _loaded(config: str, sets: tuple[str, ...]) -> Any:
-    from spcli.cli.inputs import read_configuration
-
-    return read_configuration(config, None, sets, None)
+def _loaded(config: str, sets: tuple[str, ...]) -> Config:
+    return read_configuration(NetworkChoices(config, sets=sets))
 
 
 for subcommand_ in (init, show, validate, schema):

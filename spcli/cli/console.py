@@ -11,7 +11,7 @@ QUIET, NORMAL, VERBOSE, DEBUG = -1, 0, 1, 2
 
 
 class Console:
-    """Standard error. `verbosity` counts `-v` up and `-q` down; errors are always said."""
+    """Standard error. `verbosity` counts `-v` up and `-q` down; errors are always printed."""
 
     def __init__(self) -> None:
         self.verbosity = NORMAL

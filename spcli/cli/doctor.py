@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
 from spcli.cli.console import console
-from spcli.cli.options import Words, format_option, subcommand
-from spcli.cli.views.render import default_format, flat, json_line, json_text, write_bytes, write_line
+from spcli.cli.option_types import Words
+from spcli.cli.options import format_option, subcommand
+from spcli.cli.views.render import CsvWriter, default_format, flat, json_line, json_text, write_bytes, write_line
+from spcli.config import preset_names
+from spcli.doctor import Check, checkup, report
+from spcli.engines.base import Engine
+from spcli.engines.device import choose_engine, with_dtype
 from spcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from spcli.doctor import Check
-    from spcli.engines.base import Engine
+from spcli.pipeline.warmup import warm_up
 
 EXAMPLES = """
 spcli doctor
@@ -38,8 +39,6 @@ def command(full: bool, warmup: bool, dtypes: tuple[str, ...] | None, form: str 
     convolved and compared with plain Python, on a GPU too where there is one. Ends with 3 when something that is
     needed fails.
     """
-    from spcli.doctor import report
-
     if dtypes and not warmup:
         raise UsageError("--dtype says what --warmup compiles for; give both or neither")
     form = default_format(form)
@@ -50,8 +49,6 @@ def command(full: bool, warmup: bool, dtypes: tuple[str, ...] | None, form: str 
             write_line(f"{MARKS[check.ok]}  {check.name}: {check.detail}")
     found = report(checks)
     if form == "csv":
-        from spcli.cli.views.render import CsvWriter
-
         write_bytes(CsvWriter().text(map(flat, found["checks"])).encode())
     elif form != "table":
         write_line(json_text(found) if form == "json" else json_line(found))
@@ -60,9 +57,6 @@ def command(full: bool, warmup: bool, dtypes: tuple[str, ...] | None, form: str 
 
 def _checks(full: bool, warm: tuple[str, ...]) -> Iterator[Check]:
     """The checks, then one for each dtype to warm up; without a device for that it ends before the first."""
-    from spcli.doctor import checkup
-    from spcli.engines.device import choose_engine
-
     if not warm:
         yield from checkup(full)
         return
@@ -73,11 +67,6 @@ def _checks(full: bool, warm: tuple[str, ...]) -> Iterator[Check]:
 
 
 def _warmed(engine: Engine, dtype: str) -> Check:
-    from spcli.config import preset_names
-    from spcli.doctor import Check
-    from spcli.engines.device import with_dtype
-    from spcli.pipeline.warmup import warm_up
-
     done = warm_up(with_dtype(engine, dtype), preset_names())
     count = f"{done.compiled} kernels compiled and {done.found} found in {done.folder}, {done.seconds:.1f} s"
     return Check(f"warm-up for {dtype}", True, count)

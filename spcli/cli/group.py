@@ -12,11 +12,14 @@ from spcli.cli.options import CONTEXT, verbosity_options
 COMMANDS = {
     "voxelize": ("spcli.cli.voxelize", "Turn scans into voxels: sparse tensors on a grid."),
     "run": ("spcli.cli.run", "Run a sparse-convolution network over scans."),
-    "inspect-rulebook": ("spcli.cli.inspect_rulebook", "List, check and explain the rules of convolutions."),
+    "inspect-rulebook": ("spcli.cli.inspect_rulebook", "List the rules of convolutions."),
+    "verify": ("spcli.cli.verify", "Check every invariant of rulebooks."),
+    "explain": ("spcli.cli.explain", "Write out the sum behind one output."),
+    "diff": ("spcli.cli.diff", "List what only one of two sets of rulebooks has."),
     "stats": ("spcli.cli.stats", "Show sparsity and cost, layer by layer."),
     "report": ("spcli.cli.report", "Write an HTML report: layers, sites in 3-D, rules."),
     "export": ("spcli.cli.export", "Write active sites as a coloured point cloud."),
-    "info": ("spcli.cli.info", "Tell what a file holds."),
+    "info": ("spcli.cli.info", "Say what a file holds."),
     "config": ("spcli.cli.config", "Start, show and check configurations."),
     "sample": ("spcli.cli.sample", "Write a synthetic street scan."),
     "doctor": ("spcli.cli.doctor", "Check the installation."),
@@ -29,6 +32,7 @@ Examples:
   spcli voxelize scan.bin --preset second-kitti -o out
   spcli run --config second-kitti scan.bin -o out
   spcli inspect-rulebook out/scan.rulebooks.npz --key subm1 | head
+  spcli verify out/scan.rulebooks.npz
   cat scan.bin | spcli voxelize - --preset second-kitti -o - | spcli run --config second-kitti - -o out
 
 \b
@@ -75,5 +79,5 @@ def group() -> None:
     """Sparse convolution on LiDAR point clouds, from the shell.
 
     Scans become voxels, voxels become rulebooks and features; each step can be written, inspected and piped on.
-    Standard output carries data only: one JSON object a line and scan, or a table on a terminal.
+    Standard output carries data only: one JSON object per scan and line, or a table on a terminal.
     """

@@ -1,4 +1,4 @@
-"""From options to what the library takes: the list of scans, the configuration, the batch."""
+"""From options to what the library takes: the list of scans, the configuration, the engine, the batch."""
 
 from __future__ import annotations
 
@@ -6,62 +6,46 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from msgspec import Struct
-
+from spcli.cli.choices import Columns, DeviceChoices, NetworkChoices, ScanChoices
 from spcli.cli.console import console
+from spcli.cli.views.records import RecordPrinter
+from spcli.config import Config, load_config, load_preset, read_config
+from spcli.engines.base import Engine, Want
+from spcli.engines.device import choose_engine
 from spcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from spcli.config import Config
-    from spcli.pipeline.batch import Batch
-    from spcli.pipeline.outputs import Job
-    from spcli.pipeline.records import Record
-    from spcli.readers import ScanPath
+from spcli.pipeline.batch import Batch
+from spcli.pipeline.outputs import GIGABYTE, Job, check_space
+from spcli.pipeline.records import Record
+from spcli.pipeline.run import run
+from spcli.pipeline.session import RunResult
+from spcli.readers import Scan, ScanPath, find_scans, parse, read, read_list
+from spcli.readers.columns import default_names
+from spcli.readers.scan import RawScan
 
 STDIN = STDOUT = "-"
 BAD_INPUT = 4
 
-Columns = int | tuple[str, ...] | None
 
-
-class BatchChoices(Struct, frozen=True):
-    """`batch_options` as given."""
-
-    overwrite: bool
-    skip_existing: bool
-    fail_fast: bool
-    keep_tree: bool
-    compress: bool
-
-    def __post_init__(self) -> None:
-        if self.overwrite and self.skip_existing:
-            raise UsageError("--overwrite and --skip-existing contradict each other; give one of them")
-
-
-def find_inputs(scans: Sequence[str], lists: Sequence[str], nul: bool) -> list[ScanPath]:
+def find_inputs(scans: ScanChoices) -> list[ScanPath]:
     """The scans that the command line names.
 
     Raises:
         UsageError: there are none, or standard input is asked for twice.
         InputError: a directory or list cannot be read.
     """
-    from spcli.readers import find_scans
-
-    named = [*scans, *(path for source in lists for path in _listed(source, nul))]
+    named = [*scans.scans, *(path for source in scans.lists for path in _listed(source, scans.nul))]
     if not named:
         raise UsageError("no scan: name files, directories, - for standard input, or --from-file LIST")
     if not all(named):
         raise UsageError("an empty path stands where a scan should; name a file, a directory, or -")
-    if [*named, *lists].count(STDIN) > 1:
+    if [*named, *scans.lists].count(STDIN) > 1:
         raise UsageError("standard input (-) is named twice and can be read once")
     return find_scans(named)
 
 
 def _listed(source: str, nul: bool) -> list[str]:
-    from spcli.readers import read_list
-
     if source == STDIN:
         return read_list(sys.stdin.buffer, nul)
     try:
@@ -84,34 +68,29 @@ def data_stream(scans: Sequence[ScanPath]) -> Any:
     return sys.stdout.buffer
 
 
-def read_configuration(
-    config: str | None, preset: str | None, sets: Sequence[str], columns: Columns, voxels: str | None = None
-) -> Config:
-    """The configuration with everything that overrides it, `--columns` last; says its warnings.
+def read_configuration(network: NetworkChoices, voxels: str | None = None) -> Config:
+    """The configuration with everything that overrides it, `--columns` last; prints its warnings.
 
     Where `voxels` is given, only the voxelize section counts, and `voxels` is the YAML text that stands in where
     neither a file nor a preset is given.
 
     Raises:
-        UsageError: both or neither are given, or what is given does not exist.
+        UsageError: what is given does not exist.
         ConfigError: it is wrong.
     """
-    from spcli.config import load_config, load_preset, read_config
+    alone = voxels is not None
 
     def load(sets: Sequence[str]) -> Config:
-        alone = voxels is not None
-        if config is not None:
-            return load_config(config, sets, only_voxelize=alone)
-        if preset is not None:
-            return load_preset(preset, sets, only_voxelize=alone)
+        if network.config is not None:
+            return load_config(network.config, sets, only_voxelize=alone)
+        if network.preset is not None:
+            return load_preset(network.preset, sets, only_voxelize=alone)
         return read_config(voxels or "", sets, only_voxelize=alone)
 
-    if config is not None and preset is not None:
-        raise UsageError("--config and --preset are both given; give one of them")
-    loaded = load(sets)
-    names = _column_names(loaded, columns)
+    loaded = load(network.sets)
+    names = _column_names(loaded, network.columns)
     if names is not None:
-        loaded = load([*sets, f"voxelize.columns=[{', '.join(names)}]"])
+        loaded = load([*network.sets, f"voxelize.columns=[{', '.join(names)}]"])
     for warning in loaded.warnings:
         console.warn(warning)
     return loaded
@@ -126,15 +105,34 @@ def _column_names(config: Config, columns: Columns) -> Sequence[str] | None:
         return None if columns == have else columns
     if have is None or len(have) == columns or columns < 3:
         return None
-    from spcli.readers.columns import default_names
-
     return default_names(columns)
+
+
+def read_scan(source: str | RawScan, network: NetworkChoices, config: Config | None) -> Scan:
+    """The points or the tensor of a source, with the columns of the options or of the configuration."""
+    columns = network.columns or (config.columns if config else None)
+    return parse(source, columns) if isinstance(source, RawScan) else read(source, columns)
+
+
+def engine_for(where: DeviceChoices) -> Engine:
+    """The engine of `--device`; warns where `auto` cannot take the one that is there."""
+    return choose_engine(where.device, console.warn, where.threads)
+
+
+def index_phase(config: Config, scan: Scan, engine: Engine) -> RunResult:
+    """The sites and rulebooks of a network for a scan; prints the scan's warnings."""
+    return warned(run(config, scan, want=Want(rulebooks=True, values=False), engine=engine), scan)
+
+
+def warned(result: RunResult, scan: Scan) -> RunResult:
+    """The result, after its warnings are printed."""
+    for warning in result.warnings:
+        console.warn(f"{scan.source}: {warning}")
+    return result
 
 
 def print_records(records: Iterable[Record], form: str, batch: Batch, to_stderr: bool) -> int:
     """Print the records of a batch as they come; gives the exit code."""
-    from spcli.cli.views.records import RecordPrinter
-
     codes = []
     single = len(batch.jobs) == 1
     for warning in batch.warnings:
@@ -161,8 +159,6 @@ def check_room(jobs: Sequence[Job], folder: str, estimate: Callable[[Job], int])
     """
     if len(jobs) < 2:
         return
-    from spcli.pipeline.outputs import GIGABYTE, check_space
-
     needed = sum(map(estimate, jobs))
     if needed > GIGABYTE:
         console.warn(f"{folder}: {len(jobs)} scans will take about {needed / GIGABYTE:.1f} GB")

@@ -45,7 +45,7 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 
 def _guarded(arguments: list[str]) -> int:
-    """The exit code of a run; tells the user what went wrong."""
+    """The exit code of a run; reports what went wrong."""
     try:
         try:
             code = _dispatch(arguments)
@@ -61,7 +61,7 @@ def _guarded(arguments: list[str]) -> int:
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else UNEXPECTED
     except SpcliError as error:
-        _tell(error)
+        _report(error)
         return error.exit_code
     except Exception as error:
         return _unexpected(error)
@@ -86,7 +86,7 @@ def _dispatch(arguments: list[str]) -> int:
         return error.exit_code
 
 
-def _tell(error: SpcliError) -> None:
+def _report(error: SpcliError) -> None:
     console.traceback()
     if isinstance(error, ConfigError):
         for line in str(error).splitlines():

@@ -2,118 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+import os
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import click
+from msgspec import Struct
 
-from spcli.cli.options import check_absent, overwrite_option
+from spcli.cli.options import Function, check_absent, grouped, overwrite_option
+from spcli.cli.views.render import json_line, write_line
 from spcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from spcli.inspect import KeyedRulebook
-    from spcli.pipeline.session import RunResult
-    from spcli.plot import PictureOptions
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from spcli.inspect import KeyedRulebook, Where
+from spcli.plot import PictureOptions, check_target, plot_rulebook
 
 SCHEMA = "spcli.plot/1"
 
 
+class PlotChoices(Struct, frozen=True):
+    """The picture and its file, None for none; and whether files that are there may be replaced."""
+
+    plot: str | None
+    picture: str | None
+    theme: Literal["light", "dark"] | None
+    overwrite: bool
+
+    def __post_init__(self) -> None:
+        if self.plot is not None:
+            check_target(self.plot)
+        check_absent(self.plot, self.overwrite)
+        for name, value in (("picture", self.picture), ("theme", self.theme)):
+            if value is not None and self.plot is None:
+                raise UsageError(f"--{name} belongs to --plot; give --plot FILE too, or leave it out")
+
+
 def plot_options(*pictures: str) -> Callable[[Function], Function]:
-    """`--plot FILE`, `--picture` (one of `pictures`) and `--theme`."""
-
-    def decorate(function: Function) -> Function:
-        """Adds the options to a command."""
-        for option in (
-            overwrite_option,
-            click.option("--theme", type=click.Choice(["light", "dark"]), help="Of the picture; light by default."),
-            click.option("--picture", type=click.Choice(pictures), help="What to draw; what fits by default."),
-            click.option(
-                "--plot", metavar="FILE", callback=_checked, help="Draw into this .png, .svg or .pdf (extra [plot])."
-            ),
-        ):
-            function = option(function)
-        return function
-
-    return decorate
+    """`--plot FILE`, `--picture` (one of `pictures`), `--theme` and `--overwrite`, as the argument `plot`."""
+    return grouped(
+        "plot",
+        PlotChoices,
+        click.option("--plot", metavar="FILE", help="Draw into this .png, .svg or .pdf (extra [plot])."),
+        click.option("--picture", type=click.Choice(pictures), help="What to draw; what fits by default."),
+        click.option("--theme", type=click.Choice(["light", "dark"]), help="Of the picture; light by default."),
+        overwrite_option,
+    )
 
 
-def _checked(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Refuse a file that cannot become a picture before anything is computed."""
-    if value is not None:
-        from spcli.plot import check_target
-
-        check_target(value)
-    return value
-
-
-def check_plot(options: Mapping[str, Any]) -> None:
-    """Refuse `--picture` and `--theme` where nothing is drawn, and a picture that is there.
-
-    Raises:
-        UsageError: one of them is given without `--plot`; the file exists and `--overwrite` is not given.
-    """
-    check_absent(options["plot"], options["overwrite"])
-    for name in ("picture", "theme"):
-        if options[name] is not None and options["plot"] is None:
-            raise UsageError(f"--{name} belongs to --plot; give --plot FILE too, or leave it out")
-
-
-def draw_rulebook(rulebooks: Sequence[KeyedRulebook], options: Mapping[str, Any], source: str) -> None:
-    """Draw the one rulebook of `--key` into `options["plot"]`, and print a record of it.
+def draw_rulebook(books: Sequence[KeyedRulebook], plot: PlotChoices, source: str, output: Where | None) -> None:
+    """Draw the one rulebook there is into `plot.plot`, and print a record of it; `output` is what to explain.
 
     Raises:
         UsageError: there are several, or as `plot_rulebook`.
     """
-    from spcli.inspect import choose
-    from spcli.plot import plot_rulebook
-
-    rulebooks = choose(rulebooks, options["keys"])
-    if len(rulebooks) != 1:
-        known = ", ".join(keyed.key for keyed in rulebooks) or "none"
+    assert plot.plot is not None
+    if len(books) != 1:
+        known = ", ".join(keyed.key for keyed in books) or "none"
         raise UsageError(f"--plot draws one rulebook and there are {known}; choose with --key")
-    focus = {"out": options["outputs"]} if options.get("outputs") else {}
-    keyed = rulebooks[0]
-    name = plot_rulebook(options["plot"], keyed, options["picture"], _picture_options(options, source), **focus)
-    _print_record(options["plot"], name, source, keyed.key)
+    focus = {} if output is None else {"out": output}
+    name = plot_rulebook(plot.plot, books[0], plot.picture, picture_options(plot, source), **focus)
+    record = {"schema": SCHEMA, "source": source, "key": books[0].key, "picture": name, "output": plot.plot}
+    write_line(json_line(record))
 
 
-def draw_layers(
-    stats: Mapping[str, Any], options: Mapping[str, Any], source: str, result: RunResult | None = None
-) -> None:
-    """Draw `--picture sites` (needs `result`) or `layers` into `options["plot"]`; sites where both can be drawn.
-
-    Raises:
-        UsageError: sites are asked for and there is no run, or as `plot_sites`.
-    """
-    from spcli.plot import plot_layers, plot_sites, site_sets
-
-    picture = options["picture"] or ("layers" if result is None else "sites")
-    if picture == "sites":
-        if result is None:
-            raise UsageError(f"--picture sites: {source} holds numbers only; give the scan and --config FILE")
-        plot_sites(options["plot"], site_sets(result.network, result.frame), _picture_options(options, source))
-    else:
-        plot_layers(options["plot"], stats["layers"], _picture_options(options, source))
-
-
-def draw_sweep(rows: Sequence[Mapping[str, Any]], options: Mapping[str, Any], source: str) -> None:
-    """Draw a sweep over voxel sizes into `options["plot"]`; `rows` as `spcli.plot.plot_sweep` takes them."""
-    from spcli.plot import plot_sweep
-
-    plot_sweep(options["plot"], rows, _picture_options(options, source))
-
-
-def _picture_options(options: Mapping[str, Any], source: str) -> PictureOptions:
-    import os
-
-    from spcli.plot import PictureOptions
-
-    return PictureOptions(options["theme"] or "light", os.path.basename(source.rstrip("/")) or source)
-
-
-def _print_record(path: str, picture: str, source: str, key: str) -> None:
-    from spcli.cli.views.render import json_line, write_line
-
-    write_line(json_line({"schema": SCHEMA, "source": source, "key": key, "picture": picture, "output": path}))
+def picture_options(plot: PlotChoices, source: str) -> PictureOptions:
+    """The theme, and a title that names the source."""
+    return PictureOptions(plot.theme or "light", os.path.basename(source.rstrip("/")) or source)

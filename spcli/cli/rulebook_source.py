@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from io import BytesIO
 
-from spcli.cli.console import console
+from spcli.cli.choices import DeviceChoices, NetworkChoices
 from spcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from spcli.config import Config
-    from spcli.engines.base import Engine
-    from spcli.inspect import KeyedRulebook
-    from spcli.readers.scan import RawScan, Scan
+from spcli.inspect import KeyedRulebook, check_keys, load_dump
+from spcli.readers import load
+from spcli.readers.scan import RawScan
 
 
-def read_rulebooks(source: str, options: Mapping[str, Any], *, check: bool = True) -> tuple[KeyedRulebook, ...]:
-    """The rulebooks of `--key`, all of them without it.
+def read_rulebooks(
+    source: str, keys: tuple[str, ...], network: NetworkChoices, where: DeviceChoices, *, check: bool = True
+) -> tuple[KeyedRulebook, ...]:
+    """The rulebooks of `keys`, all of them where that is empty.
 
     `check` False lets a dump through whose rules point outside its sites.
 
@@ -24,62 +22,37 @@ def read_rulebooks(source: str, options: Mapping[str, Any], *, check: bool = Tru
         InputError: the source cannot be used.
         UsageError: a scan is given without a configuration, or a key does not exist.
     """
-    from spcli.readers import load
-
     raw = load(source)
-    found = dump_in(raw, options["keys"], check)
-    if found is not None:
-        return found
-    from spcli.inspect import check_keys
-
-    config = configuration(source, options)
-    check_keys(options["keys"], [keyed.key for keyed in config.network().program.keys])
-    return built(config, scan_in(raw, config, options), engine_for(options))
+    found = dump_in(raw, keys, check)
+    return _built(raw, keys, network, where) if found is None else found
 
 
 def dump_in(raw: RawScan, keys: tuple[str, ...] = (), check: bool = True) -> tuple[KeyedRulebook, ...] | None:
     """The rulebooks of a dump; None where the bytes are something else."""
-    from io import BytesIO
-
-    from spcli.inspect import load_dump
-
     return load_dump(BytesIO(raw.data), raw.source, keys, check=check)
 
 
-def configuration(source: str, options: Mapping[str, Any]) -> Config:
-    """The configuration that `--config` or `--preset` names.
+def check_given(source: str, network: NetworkChoices) -> None:
+    """A source that is no dump needs a network.
 
     Raises:
-        UsageError: neither is given.
+        UsageError: there is none.
     """
-    if options["config"] is None and options["preset"] is None:
+    if not network.given:
         raise UsageError(f"{source}: is no rulebook dump; give --config FILE to build the rulebooks of a scan")
-    from spcli.cli.inputs import read_configuration
-
-    return read_configuration(options["config"], options["preset"], options["sets"], options["columns"])
 
 
-def scan_in(raw: RawScan, config: Config, options: Mapping[str, Any]) -> Scan:
-    """The points or the tensor in `raw`."""
-    from spcli.readers import parse
-
-    return parse(raw, options["columns"] or config.columns)
-
-
-def engine_for(options: Mapping[str, Any]) -> Engine:
-    """The engine of `--device`."""
-    from spcli.engines.device import choose_engine
-
-    return choose_engine(options["device"], console.warn, options["threads"])
-
-
-def built(config: Config, scan: Scan, engine: Engine) -> tuple[KeyedRulebook, ...]:
-    """The rulebooks of a network for a scan; says the scan's warnings."""
-    from spcli.engines.base import Want
+def _built(
+    raw: RawScan, keys: tuple[str, ...], network: NetworkChoices, where: DeviceChoices
+) -> tuple[KeyedRulebook, ...]:
+    """The rulebooks of a network for a scan."""
+    check_given(raw.source, network)
+    # Configurations and the pipeline take 40 ms to import, which reading a dump does without.
+    from spcli.cli.inputs import engine_for, index_phase, read_configuration, read_scan
     from spcli.pipeline.explain import keyed_rulebooks
-    from spcli.pipeline.run import run
 
-    result = run(config, scan, want=Want(rulebooks=True, values=False), engine=engine)
-    for warning in result.warnings:
-        console.warn(f"{scan.source}: {warning}")
-    return keyed_rulebooks(result, scan)
+    config = read_configuration(network)
+    check_keys(keys, [keyed.key for keyed in config.network().program.keys])
+    scan = read_scan(raw, network, config)
+    found = keyed_rulebooks(index_phase(config, scan, engine_for(where)), scan)
+    return tuple(keyed for keyed in found if not keys or keyed.key in keys)

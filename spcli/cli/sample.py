@@ -7,9 +7,12 @@ import sys
 
 import click
 
+from spcli.cli.choices import SEED
 from spcli.cli.options import subcommand
 from spcli.cli.views.render import json_line, write_line
 from spcli.errors import UsageError
+from spcli.sample import street_scan
+from spcli.writers import write_points
 
 MOST_POINTS = 10_000_000
 EXAMPLES = """
@@ -21,10 +24,8 @@ spcli sample -o - | spcli info -
 
 @subcommand("sample", EXAMPLES)
 @click.option("-o", "--output", required=True, metavar="FILE", help="A .bin or .npy; - writes a .bin to stdout.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Another seed, another street."
-)
-@click.option("--points", type=click.IntRange(1, MOST_POINTS), metavar="N", help="About how many points; 115,000.")
+@click.option("--seed", type=SEED, default=0, show_default=True, metavar="N", help="Another seed gives another street.")
+@click.option("--points", type=click.IntRange(1, MOST_POINTS), metavar="N", help="About how many; 115,000 by default.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def command(output: str, seed: int, points: int | None, overwrite: bool) -> None:
     """Write a synthetic street scan.
@@ -38,9 +39,6 @@ def command(output: str, seed: int, points: int | None, overwrite: bool) -> None
         raise UsageError("-o - writes binary points, which a terminal cannot show; pipe them on, or name a file")
     if output != "-" and os.path.exists(output) and not overwrite:
         raise UsageError(f"{output} exists; pass --overwrite or choose another -o")
-    from spcli.sample import street_scan
-    from spcli.writers import write_points
-
     cloud = street_scan(seed) if points is None else street_scan(seed, points)
     write_points(sys.stdout.buffer if output == "-" else output, cloud)
     if output != "-":

@@ -3,223 +3,196 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from math import inf
 
 import click
+from msgspec import Struct
 
+from spcli.cli.choices import DeviceChoices, NetworkChoices, device_options, network_options
 from spcli.cli.console import console
-from spcli.cli.options import (
-    VoxelSizes,
-    columns_option,
-    device_options,
-    format_option,
-    set_option,
-    subcommand,
-)
-from spcli.cli.plotting import check_plot, plot_options
-from spcli.cli.views.render import CsvWriter, default_format, flat, json_line, json_text, write_bytes, write_line
-from spcli.cli.views.stats import DAMAGED, checked_text, layer_rows, stats_text, sweep_rows, sweep_text
+from spcli.cli.inputs import BAD_INPUT, engine_for, index_phase, read_configuration, read_scan, warned
+from spcli.cli.option_types import VoxelSize
+from spcli.cli.options import format_option, grouped, subcommand
+from spcli.cli.plotting import PlotChoices, picture_options, plot_options
+from spcli.cli.views.render import Record, default_format, json_line, write_line
+from spcli.cli.views.stats import DAMAGED, checked_text, print_stats, print_sweep
+from spcli.config import Config
+from spcli.engines.base import Engine
 from spcli.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from spcli.config import Config
-    from spcli.engines.base import Engine
-    from spcli.pipeline.session import RunResult
-    from spcli.readers import Scan
+from spcli.pipeline.predict import predict, sweep
+from spcli.pipeline.session import RunResult
+from spcli.plot import plot_layers, plot_sites, plot_sweep, site_sets
+from spcli.readers import Scan, find_scans, load
+from spcli.readers.strict_json import parse_json
+from spcli.stats import scan_stats, summarize
 
 EXAMPLES = """
 spcli stats out/scan.stats.json
 spcli stats out --format csv > layers.csv
 spcli stats scan.bin --config second-kitti --tile 128
 spcli stats scan.bin --config second-kitti --predict
-spcli stats scan.bin --config second-kitti --sweep 0.05x0.05x0.1,0.1x0.1x0.2 --plot sweep.png
+spcli stats scan.bin --config second-kitti --sweep 0.05,0.05,0.1 --sweep 0.1,0.1,0.2 --plot sweep.png
 """
 SUFFIX = ".stats.json"
-BAD_INPUT = 4
 
-Stats = dict[str, Any]
+
+class StatsChoices(Struct, frozen=True):
+    """What to compute and how to print it; `sweep` are voxel sizes."""
+
+    predict: bool
+    sweep: tuple[tuple[float, float, float], ...]
+    tile: str
+    form: str | None
+
+    def __post_init__(self) -> None:
+        for size in self.sweep:
+            if not all(0 < side < inf for side in size):
+                sides = ",".join(f"{side:g}" for side in size)
+                raise UsageError(f"--sweep {sides}: every side of a voxel is a number of metres above 0")
 
 
 @subcommand("stats", EXAMPLES)
 @click.argument("path", metavar="DIR|FILE")
-@click.option("--config", metavar="FILE", help="The network, for a scan or tensor: a file, or a preset's name.")
-@click.option("--preset", metavar="NAME", help="A configuration that comes with spcli.")
-@click.option("--predict", is_flag=True, help="Count rules, do not list them: sites, rules, MACs and memory, quickly.")
-@click.option("--sweep", type=VoxelSizes(), help="Predict at each of these voxel sizes, metres.")
-@click.option("--voxel-size", "sizes", type=VoxelSizes(";", ","), multiple=True,
-              help="The same, written as spcli voxelize takes it; may be repeated.")  # fmt: skip
-@click.option("--tile", type=click.Choice(["16", "32", "64", "128"]), default="64", show_default=True,
-              help="Rows of the tiles that a table tells of.")  # fmt: skip
+@grouped(
+    "choices",
+    StatsChoices,
+    click.option("--predict", is_flag=True, help="Count rules, do not list them: sites, rules, MACs and memory."),
+    click.option("--sweep", type=VoxelSize(), multiple=True, help="Predict at this voxel size, metres; repeatable."),
+    click.option("--tile", type=click.Choice(["16", "32", "64", "128"]), default="64", show_default=True,
+                 help="Rows of the tiles that a table shows."),
+    format_option("table", "json", "ndjson", "csv"),
+)  # fmt: skip
 @plot_options("layers", "sites", "sweep")
-@columns_option
-@set_option
+@network_options()
 @device_options("cpu")
-@format_option("table", "json", "ndjson", "csv")
-def command(path: str, **options: Any) -> int:
+def command(path: str, choices: StatsChoices, plot: PlotChoices, network: NetworkChoices, where: DeviceChoices) -> int:
     """Show sparsity and cost, layer by layer.
 
     FILE is a .stats.json that spcli run wrote, or with --config a scan or tensor, whose statistics need no weights.
     For a DIR the statistics below it, or with --config those of the scans below it, are summed up: mean, minimum,
     median, 95th percentile and maximum over scans.
 
-    A voxel size of --sweep is a number, which makes a cube, or XxYxZ: 0.05,0.1x0.1x0.2.
+    A voxel size of --sweep is X,Y,Z as in spcli voxelize, or one number for a cube.
     """
-    options["sizes"] = [*(options["sweep"] or ()), *(size for sizes in options["sizes"] for size in sizes)]
-    form = default_format(options["form"])
-    check_plot(options)
-    if options["picture"] == "sweep" and not options["sizes"]:
+    if plot.picture == "sweep" and not choices.sweep:
         raise UsageError("--picture sweep draws voxel sizes; give them with --sweep")
-    if options["config"] is None and options["preset"] is None:
-        if options["predict"] or options["sizes"]:
+    if not network.given:
+        if choices.predict or choices.sweep:
             raise UsageError(f"{path}: --predict and --sweep need the network; give --config FILE")
-        return _show(_of_folder(path) if os.path.isdir(path) else _load(path), form, path, options)
-    if options["sizes"]:
-        return _sweep(path, form, options)
-    return _of_scans(path, form, options) if os.path.isdir(path) else _of_scan(path, form, options)
+        _show(_of_folder(path) if os.path.isdir(path) else _load(path), path, choices, plot)
+        return 0
+    compute = _sweep if choices.sweep else _of_scans if os.path.isdir(path) else _of_scan
+    return compute(path, choices, plot, network, where)
 
 
-def _show(stats: Stats, form: str, path: str, options: dict[str, Any], result: RunResult | None = None) -> int:
+def _show(stats: Record, path: str, choices: StatsChoices, plot: PlotChoices, result: RunResult | None = None) -> None:
     """Print, and draw where that was asked for."""
-    if options["plot"]:
-        from spcli.cli.plotting import draw_layers
+    if plot.plot is not None:
+        _draw(stats, path, plot, result)
+    print_stats(stats, default_format(choices.form), int(choices.tile), choices.predict)
 
-        draw_layers(stats, options, path, result)
-    if form == "table":
-        write_line(stats_text(stats, int(options["tile"]), options["predict"]))
-    elif form == "csv":
-        write_bytes(CsvWriter().text(map(flat, layer_rows(stats))).encode())
+
+def _draw(stats: Record, path: str, plot: PlotChoices, result: RunResult | None) -> None:
+    """The sites of a run, or the costs of its layers; sites where both can be drawn."""
+    picture = plot.picture or ("layers" if result is None else "sites")
+    if picture == "layers":
+        plot_layers(str(plot.plot), stats["layers"], picture_options(plot, path))
+    elif result is None:
+        raise UsageError(f"--picture sites: {path} holds numbers only; give the scan and --config FILE")
     else:
-        write_line(json_text(stats) if form == "json" else json_line(stats))
+        sets = site_sets(result.network, result.frame)
+        plot_sites(str(plot.plot), sets, picture_options(plot, path))
+
+
+def _index_phase(config: Config, scan: Scan, engine: Engine, counts_only: bool) -> RunResult:
+    """With the rules themselves unless they are only to be counted; prints the warnings."""
+    if counts_only:
+        return warned(predict(config, scan, engine=engine), scan)
+    return index_phase(config, scan, engine)
+
+
+def _of_scan(path: str, choices: StatsChoices, plot: PlotChoices, network: NetworkChoices, where: DeviceChoices) -> int:
+    """One scan."""
+    config, engine = read_configuration(network), engine_for(where)
+    result = _index_phase(config, read_scan(path, network, config), engine, choices.predict)
+    if choices.predict:
+        _show(result.stats, path, choices, plot)
+    else:
+        stats = scan_stats(result.network, result.frame, result.counts, result.batch_size, executed=True)
+        _show(stats, path, choices, plot, result)
     return 0
 
 
-def _prepared(options: dict[str, Any]) -> tuple[Config, Engine]:
-    from spcli.cli.inputs import read_configuration
-    from spcli.engines.device import choose_engine
-
-    config = read_configuration(options["config"], options["preset"], options["sets"], options["columns"])
-    return config, choose_engine(options["device"], console.warn, options["threads"])
-
-
-def _read(path: str, config: Config, options: dict[str, Any]) -> Scan:
-    from spcli.readers import read
-
-    return read(path, options["columns"] or config.columns)
-
-
-def _result(config: Config, scan: Scan, engine: Engine, predict: bool) -> RunResult:
-    """The index phase, with the rules themselves unless they are only to be counted; says what was odd."""
-    from spcli.engines.base import Want
-    from spcli.pipeline.predict import predict as predicted
-    from spcli.pipeline.run import run
-
-    if predict:
-        result = predicted(config, scan, engine=engine)
-    else:
-        result = run(config, scan, want=Want(rulebooks=True, values=False), engine=engine)
-    for warning in result.warnings:
-        console.warn(f"{scan.source}: {warning}")
-    return result
-
-
-def _of_scan(path: str, form: str, options: dict[str, Any]) -> int:
-    from spcli.stats import scan_stats
-
-    config, engine = _prepared(options)
-    predict = options["predict"]
-    result = _result(config, _read(path, config, options), engine, predict)
-    if predict:
-        return _show(result.stats, form, path, options)
-    stats = scan_stats(result.network, result.frame, result.counts, result.batch_size, executed=True)
-    return _show(stats, form, path, options, result)
-
-
-def _of_scans(path: str, form: str, options: dict[str, Any]) -> int:
+def _of_scans(
+    path: str, choices: StatsChoices, plot: PlotChoices, network: NetworkChoices, where: DeviceChoices
+) -> int:
     """A folder of scans; one that cannot be used does not stop the others."""
-    from spcli.readers import find_scans
-    from spcli.stats import summarize
-
-    config, engine = _prepared(options)
+    config, engine = read_configuration(network), engine_for(where)
     found = find_scans([path])
     stats, failed = [], 0
     with console.progress(len(found)) as advance:
         for scan in found:
             try:
-                content = _read(scan.source, config, options)
-                stats.append(_result(config, content, engine, options["predict"]).stats)
+                content = read_scan(scan.source, network, config)
+                stats.append(_index_phase(config, content, engine, choices.predict).stats)
             except InputError as error:
                 failed = BAD_INPUT
                 console.error(str(error))
             advance()
     if not stats:
         raise InputError(f"{path}: none of its scans can be used")
-    return _show(summarize(stats), form, path, options) or failed
+    _show(summarize(stats), path, choices, plot)
+    return failed
 
 
-def _sweep(path: str, form: str, options: dict[str, Any]) -> int:
-    """A line a voxel size, as it comes where lines are printed."""
-    from spcli.pipeline.predict import sweep
-
+def _sweep(path: str, choices: StatsChoices, plot: PlotChoices, network: NetworkChoices, where: DeviceChoices) -> int:
+    """One row per voxel size, printed as it is known where lines are printed."""
     if os.path.isdir(path):
         raise UsageError(f"{path}: is a folder; --sweep takes one scan")
-    if options["picture"] not in (None, "sweep"):
-        raise UsageError(f"--picture {options['picture']}: a sweep has one picture, sweep")
-    config, engine = _prepared(options)
+    if plot.picture not in (None, "sweep"):
+        raise UsageError(f"--picture {plot.picture}: a sweep has one picture, sweep")
+    form = default_format(choices.form)
+    config, engine = read_configuration(network), engine_for(where)
     rows = []
-    for row in sweep(config, _read(path, config, options), options["sizes"], engine=engine):
+    for row in sweep(config, read_scan(path, network, config), choices.sweep, engine=engine):
         rows.append(row)
         if form == "ndjson":
             write_line(json_line(row))
-    _print_sweep(rows, form)
-    if options["plot"]:
-        _draw_sweep(rows, path, options)
+    print_sweep(rows, form)
+    if plot.plot is not None:
+        _draw_sweep(rows, path, plot)
     return 0
 
 
-def _print_sweep(rows: list[Stats], form: str) -> None:
-    """What cannot be printed before the last voxel size is known."""
-    if form == "table":
-        write_line(sweep_text(rows))
-    elif form == "json":
-        write_line(json_text(rows))
-    elif form == "csv":
-        write_bytes(CsvWriter().text(sweep_rows(rows)).encode())
-
-
-def _draw_sweep(rows: list[Stats], path: str, options: dict[str, Any]) -> None:
+def _draw_sweep(rows: Sequence[Record], path: str, plot: PlotChoices) -> None:
     """The memory that is drawn is the most there is at once."""
-    from spcli.cli.plotting import draw_sweep
-
     good = [{**row, "bytes": row["memory"]["peak_bytes"]} for row in rows if row["ok"]]
     if not good:
-        raise UsageError(f"--plot {options['plot']}: the network works at none of these voxel sizes")
-    draw_sweep(good, options, path)
+        raise UsageError(f"--plot {plot.plot}: the network works at none of these voxel sizes")
+    plot_sweep(str(plot.plot), good, picture_options(plot, path))
 
 
-def _of_folder(path: str) -> dict[str, Any]:
-    from spcli.stats import summarize
-
+def _of_folder(path: str) -> Record:
+    """The statistics below a folder, summed up."""
     files = sorted(
         os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names if name.endswith(SUFFIX)
     )
     if not files:
         raise InputError(f"{path}: holds no *{SUFFIX}; write statistics with spcli run")
-    loaded = [_load(file) for file in files]
+    loaded = [dict(_load(file)) for file in files]
     try:
         return summarize(loaded)
     except DAMAGED:
         raise InputError(f"{path}: its *{SUFFIX} do not go together; write them again with spcli run") from None
 
 
-def _load(path: str) -> dict[str, Any]:
+def _load(path: str) -> Record:
     """A statistics file.
 
     Raises:
         InputError: it cannot be read, or holds something else.
     """
-    from spcli.readers import load
-    from spcli.readers.strict_json import parse_json
-
     data = load(path).data
     try:
         stats = parse_json(data)
@@ -230,6 +203,6 @@ def _load(path: str) -> dict[str, Any]:
         if data[:1] != b"{":
             raise UsageError(f"{path}: holds no statistics; give --config FILE to compute those of a scan")
         raise InputError(f"{path}: holds no statistics of spcli; write them with spcli run")
-    result: dict[str, Any] = stats
+    result: Record = stats
     checked_text(result, path)
     return result

@@ -5,6 +5,7 @@
 needed.
 """
 
+from spcli.inspect.columns import rule_columns, rule_kinds
 from spcli.inspect.dump import KeyedRulebook, check_keys, choose, load_dump, load_rulebooks
 from spcli.inspect.query import (
     Query,
@@ -13,8 +14,6 @@ from spcli.inspect.query import (
     absence,
     hash_tables,
     rows_at,
-    rule_columns,
-    rule_kinds,
     rules,
 )
 from spcli.inspect.sites import Metres, Site, SiteTable, Where, rows_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from msgspec import Struct
@@ -213,25 +212,3 @@ def _tables(keyed: KeyedRulebook, query: Query) -> Iterator[TableChunk]:
             yield TableChunk(keyed, table, indices, rows_at(keyed, where, end))
         elif not one_end:
             yield TableChunk(keyed, table, indices, np.arange(len(indices)))
-
-
-def rule_kinds(dims: int) -> dict[str, type]:
-    """The columns of rules in a file, for sites of at most `dims` axes: CSV's, in its order."""
-    axes = "zyx"[-dims:]
-    sites = [f"{end}_{axis}" for end in ("in", "out") for axis in ("batch", *axes)]
-    names = ["tap", *(f"offset_{axis}" for axis in axes), "count", "in", "out", *sites]
-    return {"key": str, **dict.fromkeys(names, int)}
-
-
-def rule_columns(chunk: RuleChunk, dims: int) -> dict[str, Any]:
-    """A chunk as those columns: arrays `[n]`, the key, and None for an axis that its sites lack."""
-    book = chunk.source.rulebook
-    offsets = np.array(book.geometry.offsets(), np.int32)[chunk.taps]
-    columns: dict[str, Any] = dict.fromkeys(rule_kinds(dims))
-    columns |= {"key": chunk.source.key, "tap": chunk.taps, "count": chunk.counts}
-    columns |= {"in": chunk.in_rows, "out": chunk.out_rows}
-    axes = "zyx"[-book.geometry.ndim :]
-    columns |= {f"offset_{axis}": offsets[:, at] for at, axis in enumerate(axes)}
-    for end, indices, rows in (("in", book.in_indices, chunk.in_rows), ("out", book.out_indices, chunk.out_rows)):
-        columns |= {f"{end}_{axis}": indices[rows, at] for at, axis in enumerate(("batch", *axes))}
-    return columns

@@ -71,14 +71,12 @@ def only_row(where: Where, placement: Placement | None, indices: NDArray[np.int3
     Raises:
         UsageError: it is not active, names the nearest active one; or it is active in several scans of the batch.
     """
-    site = resolve(where, placement, "--explain")
-    rows = rows_of(site, indices, "--explain")
+    site = resolve(where, placement, "SITE")
+    rows = rows_of(site, indices, "SITE")
     if not len(rows):
-        raise UsageError(f"--explain: {absent(where, site, indices, f'output of {name}')}")
+        raise UsageError(absent(where, site, indices, f"output of {name}"))
     if len(rows) > 1:
-        raise UsageError(
-            f"--explain {text_of(where)}: is active in {len(rows)} scans of the batch; put the batch first"
-        )
+        raise UsageError(f"SITE {text_of(where)}: is active in {len(rows)} scans of the batch; put the batch first")
     return int(rows[0])
 
 

@@ -135,3 +135,9 @@ def results(folder, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("results")
     assert _guarded(["-q", "run", "--config", str(folder / "tiny.yaml"), str(folder / "scan.bin"), "-o", str(out)]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def dump(results) -> Path:
+    """The rulebooks among `results`."""
+    return results / "scan.rulebooks.npz"

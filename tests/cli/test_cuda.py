@@ -150,16 +150,17 @@ def test_doctor_takes_a_dtype_for_warming_up_only(spcli):
 
 def test_doctor_warms_up_each_dtype(spcli, with_device, monkeypatch):
     """Every preset for every dtype of the list; the last lines say how many kernels and how long."""
+    from spcli.cli import doctor
     from spcli.config import preset_names
-    from spcli.pipeline import warmup
+    from spcli.pipeline.warmup import Warmth
 
     warmed = []
 
     def warm_up(engine, names):
         warmed.append((engine.dtype, tuple(names)))
-        return warmup.Warmth(12, 3, 4.56, "/cache")
+        return Warmth(12, 3, 4.56, "/cache")
 
-    monkeypatch.setattr(warmup, "warm_up", warm_up)
+    monkeypatch.setattr(doctor, "warm_up", warm_up)
     outcome = spcli("doctor", "--warmup", "--dtype", "float16,float32", "--format", "table")
     assert outcome.code == 0
     assert warmed == [("float32", preset_names()), ("float16", preset_names())]

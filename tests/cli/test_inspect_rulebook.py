@@ -12,11 +12,6 @@ import pytest
 from archives import load
 
 
-@pytest.fixture(scope="module")
-def dump(results):
-    return results / "scan.rulebooks.npz"
-
-
 def test_a_rule_is_a_line_with_the_keys_of_the_contract(spcli, dump):
     rule, *_ = spcli("inspect-rulebook", dump, "--limit", 3).lines
     assert list(rule) == ["key", "tap", "offset", "count", "in", "out", "in_site", "out_site"]
@@ -172,9 +167,8 @@ def test_2_d_sites_leave_the_cell_of_z_empty_beside_3_d_ones(spcli, tmp_path):
         (["--in", "1,2,3,4,5"], "is not ROW"),
         (["--offset", "a,b,c"], "is not DZ,DY,DX"),
         (["--summary", "--hash-tables"], "give one of them"),
-        (["--layer", "enter"], "--layer belongs to --explain"),
-        (["--explain", "0", "--weights", "w", "--seed", "1"], "give one of them"),
-        (["--verify", "-o", "x.csv"], "-o is for rules"),
+        (["--summary", "-o", "x.csv"], "-o is for rules"),
+        (["--summary", "--format", "parquet"], "Parquet is for rules"),
         (["--format", "parquet"], "needs -o FILE"),
         (["-o", "rules.txt"], "ends in .csv, .json, .ndjson or .parquet"),
     ],
@@ -249,3 +243,85 @@ def test_a_dump_of_float_rules_is_refused(spcli, results, tmp_path, name):
     outcome = spcli("inspect-rulebook", tmp_path / "float.npz")
     assert outcome.code == 4
     assert "not integers" in outcome.err
+
+
+def test_filters_are_refused_where_no_rules_are_listed(spcli, dump, tmp_path):
+    for mode in (("--summary",), ("--plot", tmp_path / "a.png")):
+        for option, value in (("--tap", "1"), ("--offset", "0,0,0"), ("--in", "0"), ("--limit", "1")):
+            outcome = spcli("inspect-rulebook", dump, "--key", "subm1", *mode, option, value)
+            assert (outcome.code, outcome.out) == (2, b"")
+            assert f"{option} chooses rules, and {mode[0]} does not list them" in outcome.err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_picture_is_asked_for_with_plot(spcli, dump):
+    for option, value in (("--picture", "kernel"), ("--theme", "dark")):
+        outcome = spcli("inspect-rulebook", dump, option, value)
+        assert (outcome.code, outcome.out) == (2, b"")
+        assert f"{option} belongs to --plot" in outcome.err
+
+
+def test_rules_go_to_a_file_in_the_format_of_its_suffix(spcli, dump, tmp_path):
+    for suffix in ("csv", "json", "ndjson"):
+        path = tmp_path / f"rules.{suffix}"
+        assert spcli("inspect-rulebook", dump, "-o", path).out == b""
+        assert path.read_bytes() == spcli("inspect-rulebook", dump, "--format", suffix).out
+    spcli("inspect-rulebook", dump, "--hash-tables", "-o", tmp_path / "tables.csv")
+    assert (tmp_path / "tables.csv").read_bytes() == (
+        spcli("inspect-rulebook", dump, "--hash-tables", "--format", "csv").out
+    )
+
+
+def test_parquet_holds_the_columns_of_csv(spcli, dump, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow (extra [parquet])")
+    path = tmp_path / "rules.parquet"
+    assert spcli("inspect-rulebook", dump, "-o", path).code == 0
+    table = parquet.read_table(path)
+    rows = list(csv.DictReader(io.StringIO(spcli("inspect-rulebook", dump, "--format", "csv").out.decode())))
+    assert table.column_names == list(rows[0])
+    for name in table.column_names:
+        assert list(map(str, table[name].to_pylist())) == [row[name] for row in rows]
+    piped = spcli("inspect-rulebook", dump, "--format", "parquet", "-o", "-")
+    assert piped.out == path.read_bytes()
+    empty = tmp_path / "none.parquet"
+    spcli("inspect-rulebook", dump, "--limit", 0, "-o", empty)
+    assert parquet.read_table(empty).column_names == list(rows[0])
+
+
+def test_without_pyarrow_the_remedy_is_named(spcli, dump, tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    outcome = spcli("inspect-rulebook", dump, "-o", tmp_path / "rules.parquet")
+    assert outcome.code == 3
+    assert "pip install 'spcli[parquet]'" in outcome.err
+    assert not (tmp_path / "rules.parquet").exists()
+
+
+def test_a_summary_counts_rules_an_output_and_lonely_sites(spcli, dump):
+    data = load(dump)
+    for entry in spcli("inspect-rulebook", dump, "--summary").lines:
+        key = entry["key"]
+        fed = np.bincount(data[f"{key}/out_rows"], minlength=len(data[f"{key}/out_indices"]))
+        assert entry["schema"] == "spcli.rulebook_summary/1"
+        assert entry["pairs_per_output"]["histogram"] == np.bincount(fed).tolist()
+        assert entry["pairs_per_output"]["mean"] == pytest.approx(fed.mean())
+        assert entry["sites_without_neighbour"] == np.count_nonzero(fed == 1)
+        assert entry["inputs_without_rules"] == 0
+        assert entry["symmetric"] is (True if key == "subm1" else None)
+
+
+def test_a_summary_for_people_draws_the_histogram_and_the_offsets(spcli, dump):
+    text = spcli("inspect-rulebook", dump, "--summary", "--format", "table").out.decode()
+    assert "subm1: rules an output" in text and "down: rules an offset" in text and "####" in text
+
+
+def test_a_file_that_is_there_is_replaced_only_when_asked(spcli, dump, tmp_path):
+    """Least of all the dump that is being read."""
+    own = tmp_path / "own.csv"
+    own.write_bytes(dump.read_bytes())
+    refused = spcli("inspect-rulebook", own, "-o", own)
+    assert refused.code == 2 and "own.csv exists; pass --overwrite" in refused.err
+    assert own.read_bytes() == dump.read_bytes()
+    assert spcli("inspect-rulebook", dump, "--key", "subm1", "-o", own, "--overwrite").code == 0
+    assert own.read_text().startswith("key,")

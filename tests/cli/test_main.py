@@ -188,3 +188,6 @@ def test_shell_completion_comes_from_click(shell):
     assert b"_SPCLI_COMPLETE=bash_complete" in outcome.out
     words = shell("COMP_WORDS='spcli inspect' COMP_CWORD=1 _SPCLI_COMPLETE=bash_complete $SPCLI")
     assert b"inspect-rulebook" in words.out
+    for start, name in (("ver", b"verify"), ("expl", b"explain"), ("di", b"diff")):
+        words = shell(f"COMP_WORDS='spcli {start}' COMP_CWORD=1 _SPCLI_COMPLETE=bash_complete $SPCLI")
+        assert words.out == b"plain," + name + b"\n"

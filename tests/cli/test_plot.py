@@ -48,7 +48,9 @@ def test_statistics_are_printed_and_drawn(spcli, folder, tmp_path):
     assert "means of 2 scans" in (tmp_path / "means.svg").read_text()
     numbers = spcli("stats", tmp_path / "out" / "scan.stats.json", "--plot", tmp_path / "x.svg", "--picture", "sites")
     assert numbers.code == 2 and "holds numbers only" in numbers.err
-    sweep = spcli("stats", folder / "scan.bin", *config, "--sweep", "0.5,1", "--plot", tmp_path / "sweep.svg")
+    sweep = spcli(
+        "stats", folder / "scan.bin", *config, "--sweep", "0.5", "--sweep", "1", "--plot", tmp_path / "sweep.svg"
+    )
     assert sweep.code == 0 and "cost against voxel size" in (tmp_path / "sweep.svg").read_text()
 
 

@@ -231,9 +231,9 @@ def test_a_batch_the_disk_cannot_hold_is_refused_before_it_begins(spcli, folder,
 
 
 def test_a_batch_of_more_than_a_gigabyte_is_told(spcli, folder, config, tmp_path, monkeypatch):
-    from spcli.pipeline import outputs
+    from spcli.cli import inputs
 
-    monkeypatch.setattr(outputs, "GIGABYTE", 1000)
+    monkeypatch.setattr(inputs, "GIGABYTE", 1000)
     outcome = spcli("run", "--config", config, folder, "-o", tmp_path / "out", "--write", "features")
     assert outcome.code == 0
     assert "4 scans will take about" in outcome.err

@@ -331,6 +331,12 @@ def test_what_cannot_be_meant_is_exit_2(spcli, arguments, monkeypatch, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_number_is_the_side_of_a_cube(spcli, scan, tmp_path):
+    for name, size in (("a", "0.5"), ("b", "0.5,0.5,0.5")):
+        assert spcli("voxelize", scan, "--voxel-size", size, "-o", tmp_path / f"{name}.npz").code == 0
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--voxel-size", "0,1,1"], ["--voxel-size", "1,1,1", "--range", "0,0,0,-1,1,1"], ["--voxel-size", "nan,1,1"]],

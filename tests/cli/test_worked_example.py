@@ -44,7 +44,7 @@ def kind(request):
 
 @pytest.fixture
 def arguments(kind):
-    return ["inspect-rulebook", TENSOR, "--config", ROOT / "configs" / f"worked_example_{kind}.yaml"]
+    return [TENSOR, "--config", ROOT / "configs" / f"worked_example_{kind}.yaml"]
 
 
 def test_the_tensor_is_that_of_the_papers():
@@ -56,7 +56,7 @@ def test_the_tensor_is_that_of_the_papers():
 
 def test_the_tables_and_rules_are_those_worked_out_by_hand(spcli, kind, arguments):
     outputs, rules = EXPECTED[kind]
-    lines = spcli(*arguments, "--hash-tables").lines
+    lines = spcli("inspect-rulebook", *arguments, "--hash-tables").lines
     tables = {
         name: [(tuple(line["site"]), line["row"]) for line in lines if line["table"] == name]
         for name in ("input", "output")
@@ -80,7 +80,7 @@ def test_every_offset_is_p_in_minus_p_out(kind):
 
 def test_the_table_for_people_has_the_same_rows(spcli, kind, arguments):
     outputs, rules = EXPECTED[kind]
-    text = spcli(*arguments, "--hash-tables", "--format", "table").out.decode()
+    text = spcli("inspect-rulebook", *arguments, "--hash-tables", "--format", "table").out.decode()
     words = [line.split() for line in text.splitlines()]
     assert [line[:2] for line in words if len(line) == 2 and line[0].startswith("(") and line[1].isdecimal()] == [
         [f"({y},{x})", str(row)] for table in (INPUTS, outputs) for row, (y, x) in enumerate(table)
@@ -94,9 +94,9 @@ def test_the_table_for_people_has_the_same_rows(spcli, kind, arguments):
 
 
 def test_json_and_csv_hold_the_same(spcli, kind, arguments):
-    lines = spcli(*arguments, "--hash-tables").lines
-    assert json.loads(spcli(*arguments, "--hash-tables", "--format", "json").out) == lines
-    rows = spcli(*arguments, "--hash-tables", "--format", "csv").out.decode().splitlines()
+    lines = spcli("inspect-rulebook", *arguments, "--hash-tables").lines
+    assert json.loads(spcli("inspect-rulebook", *arguments, "--hash-tables", "--format", "json").out) == lines
+    rows = spcli("inspect-rulebook", *arguments, "--hash-tables", "--format", "csv").out.decode().splitlines()
     assert rows[0] == "key,table,batch,y,x,row,offset_y,offset_x,count,v_in,v_out,operation"
     first = EXPECTED[kind][1][0]
     (y, x), count, v_in, v_out = first
@@ -107,7 +107,7 @@ def test_json_and_csv_hold_the_same(spcli, kind, arguments):
 def test_the_features_are_the_sums_that_the_rules_say(spcli, kind, arguments, tmp_path):
     outputs, rules = EXPECTED[kind]
     for row in range(len(outputs)):
-        told = json.loads(spcli("-q", *arguments, "--explain", row, "--format", "json").out)
+        told = json.loads(spcli("-q", "explain", *arguments, row, "--format", "json").out)
         assert [(tuple(t["offset"]), t["in"]) for t in told["terms"]] == [(r[0], r[2]) for r in rules if r[3] == row]
         summed = [sum(term["contribution"][channel] for term in told["terms"]) for channel in range(2)]
         assert told["total"] == pytest.approx(summed, abs=1e-12)

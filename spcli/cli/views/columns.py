@@ -1,4 +1,4 @@
-"""Many lines of text at once: a matrix of bytes with a line a row, where NUL stands for nothing.
+"""Many lines of text at once: a matrix of bytes with one line per row, where NUL stands for nothing.
 
 Columns are made from whole arrays, joined side by side, and the NULs drop out at the end, so that a line costs a few
 copies and no Python.

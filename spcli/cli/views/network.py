@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
 
-from spcli.cli.views.render import CsvWriter, amount, flat, json_line, json_text, shown, table, write_bytes, write_line
-
-if TYPE_CHECKING:
-    from spcli.config import Config
-    from spcli.network import Network
-    from spcli.pipeline.outputs import Job
+from spcli.cli.views.render import (
+    CsvWriter,
+    Record,
+    amount,
+    flat,
+    json_line,
+    json_text,
+    shown,
+    table,
+    write_bytes,
+    write_line,
+)
+from spcli.config import Config
+from spcli.network import Network
+from spcli.pipeline.outputs import Job
 
 NETWORK_SCHEMA = "spcli.network/1"
-PLAN_SCHEMA = "spcli.pipeline.outputs/1"
+PLAN_SCHEMA = "spcli.pipeline.plan/1"
 
 
-def network_object(config: Config, network: Network) -> dict[str, Any]:
-    """The shape chain as an object; channels, shapes and sizes only a scan will tell are None."""
+def network_object(config: Config, network: Network) -> Record:
+    """The shape chain as an object; channels, shapes and sizes that only a scan decides are None."""
     shapes = network.shapes
     parameters = [_parameters(layer.parameters) for layer in network.layers]
     return {
@@ -60,7 +68,7 @@ def _total(counts: Sequence[int | None]) -> int | None:
     return sum(known) if len(known) == len(counts) else None
 
 
-def network_text(description: dict[str, Any]) -> str:
+def network_text(description: Record) -> str:
     """The shape chain for people."""
     rows = [
         (
@@ -86,7 +94,7 @@ def _shape(shape: list[int] | None) -> str:
 
 
 def print_plan(config: Config, network: Network, jobs: Sequence[tuple[Job, int]], form: str) -> None:
-    """The shape chain, then a line a scan: what would be written, and about how many bytes."""
+    """The shape chain, then one line per scan: what would be written, and about how many bytes."""
     description = network_object(config, network)
     plans = [_plan(job, size) for job, size in jobs]
     if form == "json":
@@ -102,7 +110,7 @@ def print_plan(config: Config, network: Network, jobs: Sequence[tuple[Job, int]]
         write_line(f"{network_text(description)}\n\n{table(rows, ('scan', 'in all', 'would write'))}")
 
 
-def _plan(job: Job, size: int) -> dict[str, Any]:
+def _plan(job: Job, size: int) -> Record:
     outputs = {kind: str(target) for kind, target in job.outputs.items()}
     existing = [path for path in outputs.values() if os.path.exists(path)]
     return {

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from spcli.cli.console import console
-from spcli.cli.views.render import CsvWriter, flat, json_line, json_text, table, write_line
-
-Record = Mapping[str, Any]
+from spcli.cli.views.render import CsvWriter, Record, flat, json_line, json_text, table, write_line
 
 CSV_COLUMNS = (
     "source",
@@ -33,13 +30,13 @@ CSV_COLUMNS = (
 class RecordPrinter:
     """Prints records as they come.
 
-    `single` prints everything about the one record in a table; many get a line each. With `to_stderr` the data itself
+    `single` prints everything about the one record in a table; many get one line each. With `to_stderr` the data itself
     has standard output, so records go to standard error.
     """
 
-    def __init__(self, form: str, single: bool, to_stderr: bool = False, said: Sequence[str] = ()) -> None:
-        """`said` are warnings that hold for every scan and were told before the first."""
-        self._said = said
+    def __init__(self, form: str, single: bool, to_stderr: bool = False, warned: Sequence[str] = ()) -> None:
+        """`warned` are warnings that hold for every scan and were printed before the first."""
+        self._warned = warned
         self._form = form
         self._single = single
         self._write: Callable[[str], None] = _write_stderr if to_stderr else write_line
@@ -50,7 +47,7 @@ class RecordPrinter:
         """Print a record, and say its warnings and its error."""
         source = record["source"]
         for warning in record.get("warnings", ()):
-            if warning not in self._said:
+            if warning not in self._warned:
                 console.warn(warning if warning.startswith(source) else f"{source}: {warning}")
         if not record["ok"]:
             console.error(record["error"]["message"])
@@ -87,7 +84,7 @@ def _write_stderr(text: str) -> None:
             sys.stderr.flush()
 
 
-def csv_row(record: Record) -> dict[str, Any]:
+def csv_row(record: Record) -> Record:
     """A record as one row: the outputs joined, the time summed up."""
     row = flat(record)
     row["time_s"] = round(sum(record.get("time_s", {}).values()), 6)

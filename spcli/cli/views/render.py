@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,6 +12,9 @@ from typing import Any
 from spcli.cli.console import console
 
 FORMATS = ("table", "json", "ndjson", "csv")
+
+Record = Mapping[str, Any]
+"""A JSON object that is printed."""
 
 
 def default_format(form: str | None, otherwise: str = "ndjson") -> str:
@@ -35,8 +41,6 @@ def write_line(text: str) -> None:
 
 def json_line(value: object) -> str:
     """Strict JSON on one line."""
-    import json
-
     return json.dumps(value, allow_nan=False)
 
 
@@ -55,7 +59,7 @@ def _indented(value: object, depth: int) -> str:
     return json_line(value)
 
 
-def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(record: Record, prefix: str = "") -> dict[str, Any]:
     """The scalars of a record, nested keys joined by `_`; lists of sizes become `41x1600x1408`, others are left out."""
     out: dict[str, Any] = {}
     for key, value in record.items():
@@ -76,11 +80,8 @@ class CsvWriter:
     def __init__(self, columns: Sequence[str] | None = None) -> None:
         self._columns = columns
 
-    def text(self, rows: Iterable[Mapping[str, Any]]) -> str:
+    def text(self, rows: Iterable[Record]) -> str:
         """The rows as text, after the header where it was not given yet."""
-        import csv
-        import io
-
         buffer = io.StringIO()
         for row in rows:
             if self._columns is None:
@@ -136,7 +137,7 @@ def amount(number: float) -> str:
     return f"{number:.3g}"
 
 
-def print_one(value: Mapping[str, Any], form: str, people: str) -> None:
+def print_one(value: Record, form: str, people: str) -> None:
     """One result: `people` is its table."""
     if form == "table":
         write_line(people)
@@ -146,8 +147,8 @@ def print_one(value: Mapping[str, Any], form: str, people: str) -> None:
         write_line(json_text(value) if form == "json" else json_line(value))
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], form: str, people: str) -> None:
-    """A list of results: one JSON list, a line each, or CSV; `people` is its table."""
+def print_rows(rows: Sequence[Record], form: str, people: str) -> None:
+    """A list of results: one JSON list, one line per result, or CSV; `people` is its table."""
     if form == "table":
         write_line(people)
     elif form == "json":

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from spcli.cli.views.render import amount, flat, table
+from spcli.cli.views.render import CsvWriter, Record, amount, flat, json_line, json_text, table, write_bytes, write_line
 from spcli.errors import InputError
-
-Stats = dict[str, Any]
 
 HEADER = ("layer", "type", "sites in", "sites out", "out/in", "density", "pairs", "pairs/out", "MACs", "saved", "MB")
 
@@ -19,7 +18,27 @@ MEMORY_HEADER = ("layer", "sites in", "sites out", "density", "pairs", "pairs/ou
 DAMAGED = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
-def checked_text(stats: Stats, source: str) -> str:
+def print_stats(stats: Record, form: str, tile: int = 64, memory: bool = False) -> None:
+    """Statistics in the format `form`; `tile` and `memory` as `stats_text` takes them."""
+    if form == "table":
+        write_line(stats_text(stats, tile, memory))
+    elif form == "csv":
+        write_bytes(CsvWriter().text(map(flat, _layer_rows(stats))).encode())
+    else:
+        write_line(json_text(stats) if form == "json" else json_line(stats))
+
+
+def print_sweep(rows: Sequence[Record], form: str) -> None:
+    """The rows of a sweep in the format `form`; of NDJSON nothing, whose lines are printed as they come."""
+    if form == "table":
+        write_line(_sweep_text(rows))
+    elif form == "json":
+        write_line(json_text(rows))
+    elif form == "csv":
+        write_bytes(CsvWriter().text(_sweep_rows(rows)).encode())
+
+
+def checked_text(stats: Record, source: str) -> str:
     """`stats_text` of a file that anything may have written.
 
     Raises:
@@ -31,13 +50,13 @@ def checked_text(stats: Stats, source: str) -> str:
         raise InputError(f"{source}: its statistics are damaged; write them again with spcli run") from None
 
 
-def stats_text(stats: Stats, tile: int = 64, memory: bool = False) -> str:
+def stats_text(stats: Record, tile: int = 64, memory: bool = False) -> str:
     """One scan's statistics, or the means of a summary over scans.
 
     Args:
         stats: an object of `spcli.stats` or `spcli.stats_summary`.
-        tile: the tile size told of, in rows.
-        memory: tell of each layer's memory in place of its type and savings.
+        tile: the tile size that is shown, in rows.
+        memory: show each layer's memory in place of its type and savings.
     """
     if "layers" not in stats or "totals" not in stats:
         return "no statistics"
@@ -58,7 +77,7 @@ def stats_text(stats: Stats, tile: int = 64, memory: bool = False) -> str:
     return "\n".join(lines)
 
 
-def _memory_lines(memory: Stats | None, mean: Any) -> list[str]:
+def _memory_lines(memory: Record | None, mean: Any) -> list[str]:
     """What is in memory at once."""
     if not memory:
         return []
@@ -77,7 +96,7 @@ def _memory_lines(memory: Stats | None, mean: Any) -> list[str]:
     return [f"memory at the peak: {mega.get('peak_bytes', '0 MB')}; {', '.join(parts)}"]
 
 
-def _tiles_text(stats: Stats, tile: int) -> str:
+def _tiles_text(stats: Record, tile: int) -> str:
     """Executed over useful multiply-adds, layer by layer, for tiles of `tile` rows."""
     column = stats["tiles"]["rows"].index(tile)
     splits = stats["tiles"]["splits"]
@@ -93,13 +112,13 @@ def _tiles_text(stats: Stats, tile: int) -> str:
     return f"{title}\n\n{table(rows, header)}"
 
 
-def _tile_cells(layer: Stats, column: int) -> tuple[float | None, ...]:
+def _tile_cells(layer: Record, column: int) -> tuple[float | None, ...]:
     macs = layer["macs"]
     every = layer["out_sites"] * layer["kernel_volume"] * layer["in_channels"] * layer["out_channels"]
     return (_times(every, macs), *_executed_cells(layer["executed_macs"], column, macs))
 
 
-def _executed_cells(executed: Stats, column: int, macs: int) -> tuple[float | None, ...]:
+def _executed_cells(executed: Record, column: int, macs: int) -> tuple[float | None, ...]:
     gray = [of_splits[column] for of_splits in executed["gray_sorted"]]
     values = (executed["natural"][column], executed["mask_sorted"][0][column], *gray)
     return tuple(_times(value, macs) for value in values)
@@ -117,14 +136,14 @@ def _mean(value: Any) -> Any:
     return value["mean"] if isinstance(value, dict) else value
 
 
-def _points_line(stats: Stats, mean: Any) -> str:
+def _points_line(stats: Record, mean: Any) -> str:
     points = {name: mean(value) for name, value in (stats.get("points") or {}).items()}
     voxels = {name: mean(value) for name, value in stats["voxels"].items()}
     parts = [f"{points['read']:,.0f} points, {points['in_range']:,.0f} in range"] if points else []
     return "; ".join([*parts, f"{voxels['active']:,.0f} voxels, density {voxels['density'] or 0:.2e}"])
 
 
-def _row(layer: Stats, mean: Any) -> tuple[Any, ...]:
+def _row(layer: Record, mean: Any) -> tuple[Any, ...]:
     pairs, outputs = mean(layer["pairs"]), mean(layer["out_sites"])
     moved = mean(layer["bytes"]) if "bytes" in layer else None
     density = mean(layer["out_density"])
@@ -143,7 +162,7 @@ def _row(layer: Stats, mean: Any) -> tuple[Any, ...]:
     )
 
 
-def _memory_row(layer: Stats, mean: Any) -> tuple[Any, ...]:
+def _memory_row(layer: Record, mean: Any) -> tuple[Any, ...]:
     """`features` are all that are alive while the layer runs; rules count where they are first used."""
     name, _, sites_in, sites_out, _, density, pairs, per_output, macs, _, moved = _row(layer, mean)
     memory = layer.get("memory", {})
@@ -158,12 +177,12 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
-def layer_rows(stats: Stats) -> list[Stats]:
-    """A row a layer for CSV; what tiles execute has a column for each order, number of splits and tile size."""
+def _layer_rows(stats: Record) -> list[Record]:
+    """One row per layer for CSV; what tiles execute has a column for each order, number of splits and tile size."""
     return [{**layer, **_executed_columns(layer, stats)} for layer in map(dict, stats["layers"])]
 
 
-def _executed_columns(layer: Stats, stats: Stats) -> Stats:
+def _executed_columns(layer: Record, stats: Record) -> Record:
     if "executed_macs" not in layer:
         return {}
     rows, splits = stats["tiles"]["rows"], stats["tiles"]["splits"]
@@ -179,14 +198,14 @@ SWEEP_HEADER = ("voxel m (x, y, z)", "shape (z, y, x)", "sites", "density", "pai
                 "rules MB", "peak MB")  # fmt: skip
 
 
-def sweep_text(rows: list[Stats]) -> str:
-    """A row a voxel size, and below them why a size does not work."""
+def _sweep_text(rows: Sequence[Record]) -> str:
+    """One row per voxel size, and below them why a size does not work."""
     lines = [table([_sweep_row(row) for row in rows], SWEEP_HEADER)]
     reasons = [f"{_size(row)}: {row['error']}" for row in rows if not row["ok"]]
     return "\n".join([*lines, *([""] if reasons else []), *reasons])
 
 
-def _sweep_row(row: Stats) -> tuple[Any, ...]:
+def _sweep_row(row: Record) -> tuple[Any, ...]:
     if not row["ok"]:
         return (_size(row), "does not work", *[None] * (len(SWEEP_HEADER) - 2))
     memory = row["memory"]
@@ -196,12 +215,12 @@ def _sweep_row(row: Stats) -> tuple[Any, ...]:
     return (_size(row), row["spatial_shape"], row["sites"], density, row["pairs"], amount(row["macs"]), *mega)
 
 
-def _size(row: Stats) -> str:
+def _size(row: Record) -> str:
     return " x ".join(f"{side:g}" for side in row["voxel_size"])
 
 
-def sweep_rows(rows: list[Stats]) -> list[Stats]:
-    """A row a voxel size for CSV, each with every column."""
+def _sweep_rows(rows: Sequence[Record]) -> list[Record]:
+    """One row per voxel size for CSV, each with every column."""
     found = []
     for row in rows:
         sides = dict(zip(("voxel_x", "voxel_y", "voxel_z"), row["voxel_size"], strict=True))

@@ -1,88 +1,28 @@
-"""`spcli inspect-rulebook --explain SITE`: one output row, rule by rule, in every format."""
+"""One output explained, rule by rule, in every format."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from math import floor, log10
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from spcli.cli.console import console
-from spcli.errors import UsageError
-
-if TYPE_CHECKING:
-    from spcli.inspect import KeyedRulebook
-    from spcli.inspect.explain import Explanation
+from spcli.cli.views.render import CsvWriter, Record, print_one, table, write_bytes
+from spcli.inspect.explain import Explanation
 
 SCHEMA = "spcli.explain/1"
 SHOWN_CHANNELS = 4
 
 
-def explain_source(source: str, options: dict[str, Any], form: str) -> int:
-    """Explain one output of a dump (rules only) or of a scan (with features, contributions and every step)."""
-    from spcli.cli.rulebook_source import dump_in
-    from spcli.readers import load
-
-    raw = load(source)
-    dumped = dump_in(raw, options["keys"])
-    explanation = _of_scan(raw, options) if dumped is None else _of_dump(dumped, options)
-    _print(explanation, form)
-    return 0
+def print_explanation(explanation: Explanation, form: str) -> None:
+    """The explanation in the format `form`."""
+    if form == "csv":
+        write_bytes(CsvWriter().text(_csv_rows(explanation)).encode())
+    else:
+        print_one(_record(explanation), form, _people(explanation) if form == "table" else "")
 
 
-def _of_dump(books: Sequence[KeyedRulebook], options: Mapping[str, Any]) -> Explanation:
-    """The rules into an output row; a dump holds no features."""
-    from spcli.inspect.explain import Explanation, terms_into
-    from spcli.inspect.sites import only_row
-
-    for name in ("weights", "seed"):
-        if options[name] is not None:
-            raise UsageError(f"--{name}: a dump holds no features; give the scan and --config FILE instead")
-    layer = options["layer"]
-    fitting = [keyed for keyed in books if layer is None or layer in keyed.layers]
-    if not fitting or (layer is None and len(fitting) > 1):
-        known = ", ".join(name for keyed in books for name in keyed.layers)
-        raise UsageError(f"--explain: say which layer with --layer; there are {known}")
-    keyed = fitting[0]
-    indices = keyed.rulebook.out_indices
-    row = only_row(options["explain"], keyed.out_placement, indices, keyed.key)
-    terms = terms_into(keyed, row)
-    name = layer or ", ".join(keyed.layers)
-    return Explanation(name, "", keyed.key, row, tuple(indices[row].tolist()), terms)
-
-
-def _of_scan(raw: Any, options: Mapping[str, Any]) -> Explanation:
-    from spcli.cli.rulebook_source import configuration, engine_for, scan_in
-    from spcli.pipeline.explain import Explainer
-    from spcli.pipeline.parameters import Weights
-
-    config = configuration(raw.source, options)
-    layer = options["layer"] or _layer_of_key(config, options["keys"])
-    weights = Weights(options["weights"], options["seed"] or 0)
-    if options["weights"] is None:
-        console.warn(f"no --weights: parameters are {weights.describe()}")
-    scan = scan_in(raw, config, options)
-    explainer = Explainer(config, scan, layer, weights=weights, engine=engine_for(options))
-    return explainer.explain(explainer.row(options["explain"]))
-
-
-def _layer_of_key(config: Any, keys: Sequence[str]) -> str | None:
-    """The layer of `--key`, where it has one only."""
-    if not keys:
-        return None
-    from spcli.inspect import check_keys
-
-    known = config.network().program.keys
-    check_keys(keys, [keyed.key for keyed in known])
-    layers = [name for keyed in known if keyed.key in keys for name in keyed.layers]
-    if len(layers) > 1:
-        raise UsageError(f"--explain: --key {' '.join(keys)} belongs to several layers; give --layer {layers[0]}, "
-                         f"or one of {', '.join(layers[1:])}")  # fmt: skip
-    return str(layers[0])
-
-
-def record(explanation: Explanation) -> dict[str, Any]:
+def _record(explanation: Explanation) -> Record:
     """The explanation as JSON."""
     return {
         "schema": SCHEMA,
@@ -110,21 +50,12 @@ def record(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def _print(explanation: Explanation, form: str) -> None:
-    from spcli.cli.views.render import CsvWriter, print_one, write_bytes
-
-    if form == "csv":
-        write_bytes(CsvWriter(None).text(_csv_rows(explanation)).encode())
-    else:
-        print_one(record(explanation), form, _people(explanation) if form == "table" else "")
-
-
-def _csv_rows(explanation: Explanation) -> list[dict[str, Any]]:
-    """A row a term and a row a step; `f0...` are the input's features, `c0...` the contribution or the value."""
+def _csv_rows(explanation: Explanation) -> list[Record]:
+    """One row per term and one per step; `f0...` are the input's features, `c0...` the contribution or the value."""
     blank: dict[str, Any] = {"tap": None, "offset": None, "count": None, "in": None, "in_site": None}
     width = max([len(term.features) for term in explanation.terms if term.features is not None], default=0)
     blank |= {f"f{channel}": None for channel in range(width)}
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for term in explanation.terms:
         head = {
             "tap": term.tap,
@@ -148,8 +79,6 @@ def _numbered(letter: str, values: Any) -> dict[str, float]:
 
 def _people(explanation: Explanation) -> str:
     """A title, the terms as a table, and the steps below them."""
-    from spcli.cli.views.render import table
-
     count = len(explanation.terms)
     where = ",".join(map(str, explanation.out_site))
     kind = f" ({explanation.type})" if explanation.type else ""

@@ -1,24 +1,21 @@
-"""A site on the command line: `ROW`, `[B,]Z,Y,X`, or metres `@X,Y,Z`."""
+"""Sites on the command line: `ROW`, `[B,]Z,Y,X`, or metres `@X,Y,Z`."""
 
 from __future__ import annotations
 
+import re
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from spcli.inspect.sites import Where
-
-    _Type = click.ParamType[Any]
-else:
-    _Type = click.ParamType  # generic in newer versions only
+from spcli.cli.option_types import ParamType
+from spcli.inspect import Metres, Where
 
 SITE = "ROW, [B,]Z,Y,X or @X,Y,Z in metres"
 
 
-class SiteType(_Type):
-    """A row, a site, or a place."""
+class SiteType(ParamType):
+    """A row, a site, or a place in metres."""
 
     name = "site"
 
@@ -33,8 +30,6 @@ class SiteType(_Type):
         return self._metres(value, param, ctx) if value.startswith("@") else self._site(value, param, ctx)
 
     def _metres(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Where:
-        from spcli.inspect.sites import Metres
-
         try:
             x, y, z = (float(part) for part in value[1:].split(","))
         except ValueError:
@@ -51,3 +46,12 @@ class SiteType(_Type):
         if not 1 <= len(numbers) <= 4:
             self.fail(f"{value!r} is not {SITE}.", param, ctx)
         return numbers
+
+
+class SiteCommand(click.Command):
+    """A command that takes a site such as `-1,0,0` for a value, and not for an option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, after such a site is put in parentheses."""
+        shielded = [f"({arg})" if re.fullmatch(r"-\d+(,-?\d+)+", arg) else arg for arg in args]
+        return super().parse_args(ctx, shielded)
