@@ -14,11 +14,11 @@ Engines carry operations out; nothing else in the package asks what kind of oper
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from spcli.geometry import CellAxes, ConvGeometry
@@ -334,6 +334,22 @@ class Program(Struct, frozen=True):
 def value_slot(program: Program, name: str) -> int:
     """The value slot of a layer's output, or of the input by the name `INPUT`."""
     return 0 if name == INPUT else program.layers[name]
+
+
+def with_channels(program: Program, shapes: Sequence[Shape]) -> Program:
+    """The program with the channels that only the grid of a scan decides, by its sites' `shapes`.
+
+    Weights never depend on them: such values come from HeightCompression, and from what pools, joins or adds them.
+    """
+    values = list(program.values)
+    for op in program.value_ops:
+        if not values[op.output].channels:
+            read = [values[one.value] for one in op.reads]
+            channels = sum(value.channels for value in read) if isinstance(op, Concat) else read[0].channels
+            if op.reads[0].kind == "flatten":
+                channels *= shapes[read[0].sites][0]
+            values[op.output] = structs.replace(values[op.output], channels=channels)
+    return structs.replace(program, values=tuple(values))
 
 
 def builds(program: Program) -> dict[int, BuildMap]:

@@ -45,6 +45,7 @@ from spcli.program import (
     ToDense,
     ValueOp,
     value_slot,
+    with_channels,
 )
 from spcli.rulebook import Rulebook, RuleCounts
 from spcli.sparse_tensor import SparseTensor
@@ -286,9 +287,11 @@ class EagerRunner:
 
     def walk(self, index: Index) -> Walk:
         """The value phase of one frame."""
-        return Walk(
-            self.engine, self.program, self.plan, self.packed, self.norms, index, self.allocate, self.release, self.keep
-        )
+        program, plan = self.program, self.plan
+        if not all(value.channels for value in program.values):
+            program = with_channels(program, [sites.spatial_shape for sites in index.sites])
+            plan = plan_buffers(program)
+        return Walk(self.engine, program, plan, self.packed, self.norms, index, self.allocate, self.release, self.keep)
 
     def allocate(self, slot: int, rows: int, channels: int) -> Array:
         """The buffer of value slot `slot`."""

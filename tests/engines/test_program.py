@@ -277,14 +277,21 @@ def test_a_program_may_begin_with_points(engine: Any) -> None:
         np.testing.assert_allclose(frame.outputs[name].features, same.outputs[name].features, atol=1e-5)
 
 
-def test_channels_may_be_left_to_the_height_of_the_scan(engine: Any) -> None:
-    """Where the data decide the range, so does the number of channels after a height compression."""
+@pytest.mark.parametrize("behind", ["nothing", "a pool", "a concatenation", "a sum"])
+def test_channels_may_be_left_to_the_height_of_the_scan(engine: Any, behind: str) -> None:
+    """Where the data decide the range, so does the number of channels after a height compression, and behind it."""
     values = np.random.default_rng(4).uniform(0, 3, (500, 4)).astype(np.float32)
     spec = VoxelSpec((0.5, 0.5, 0.5))
     builder = ProgramBuilder([(6, 6, 6)], 4)
-    builder.height_compression(builder.convolve(builder.build_map(0, CUBE3), 0, 3))
+    flat = builder.height_compression(builder.convolve(builder.build_map(0, CUBE3), 0, 3))
+    if behind == "a pool":
+        builder.pool(builder.build_map(1, regular_geometry((2, 2), (2, 2), (0, 0), (1, 1))), flat, "max")
+    elif behind == "a concatenation":
+        builder.concat(flat, builder.add(flat, flat))
+    elif behind == "a sum":
+        builder.add(flat, flat)
     program = builder.program()
-    unknown = (*program.values[:-1], type(program.values[-1])(program.values[-1].sites, 0))
+    unknown = tuple(value if slot < flat else type(value)(value.sites, 0) for slot, value in enumerate(program.values))
     program = msgspec.structs.replace(program, voxelize=spec, values=unknown)
     runner = engine.compile(program, builder.parameters, Want(layers=(program.output,)))
     for scale in (1.0, 0.5, 1.0):
@@ -295,5 +302,5 @@ def test_channels_may_be_left_to_the_height_of_the_scan(engine: Any) -> None:
         expected = evaluate(builder.program(), builder.parameters, tensor)
         assert frame.shapes[0] == voxels.spatial_shape
         output = frame.outputs[program.output]
-        assert output.features.shape[1] == 3 * voxels.spatial_shape[0]
+        assert output.features.shape[1] == 3 * voxels.spatial_shape[0] * (2 if behind == "a concatenation" else 1)
         assert_close(output.features, expected.values[-1], magnitude_through(expected.values, len(expected.values)))
