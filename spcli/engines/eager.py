@@ -168,7 +168,7 @@ class Walk:
         return self.step_into(op, self.destination(op.output))
 
     def step_into(self, op: ValueOp, out: Array) -> Array:
-        """Carries out an operation that writes where it is told."""
+        """Carries out an operation that writes into `out`."""
         engine, values = self.engine, self.values
         if isinstance(op, Convolve):
             source = None if op.map is None else self.index.maps[op.map]

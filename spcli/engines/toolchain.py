@@ -1,4 +1,4 @@
-"""What Triton needs of the machine besides a GPU, told before it fails: a C compiler and Python's header.
+"""What Triton needs of the machine besides a GPU, checked before it fails: a C compiler and Python's header.
 
 It compiles a small module that talks to the driver the first time it runs, whatever its version. Nothing heavy is
 imported here.

@@ -1,4 +1,4 @@
-"""The one door through which device work is started, so that a frame can be recorded and played again.
+"""The one place where device work is started, so that a frame can be recorded and played again.
 
 Under `TRITON_INTERPRET=1` the kernels run on host tensors, one program after another: that is for tests. There a
 recording keeps the calls themselves; on a device a CUDA graph takes their place.
@@ -72,7 +72,7 @@ def recorded(run: bool = True) -> Iterator[Recording]:
 
 @contextmanager
 def observed(observer: Observer) -> Iterator[None]:
-    """Tells `observer` of every kernel launched inside: the kernel, its arguments and its constants."""
+    """Calls `observer` with every kernel launched inside: the kernel, its arguments and its constants."""
     _observers.append(observer)
     try:
         yield

@@ -1,6 +1,6 @@
 """A program made ready on CUDA: a whole frame is one graph, and several frames are in flight at once.
 
-The first scan of a kind is carried out step by step, which tells how long every list is. Capacities with some slack
+The first scan of a kind is carried out step by step, which shows how long every list is. Capacities with some slack
 are derived from that; from then on a frame copies its points in, replays a graph that never waits for the host, and
 copies its results out. The true lengths come back with the results: where one passed its capacity nothing was written
 beyond it, and the frame is repeated with larger buffers. So a result is never cut short.

@@ -78,7 +78,7 @@ class SortedPoints:
 
 
 @dataclass(frozen=True)
-class Runs:
+class VoxelRuns:
     """The sorted positions of each voxel's points, before the cap of voxels and after it.
 
     Attributes:
@@ -122,7 +122,7 @@ def _running_sum(values: Tensor) -> Tensor:
     return sums
 
 
-def all_runs(task: VoxelTask, order: SortedPoints, found: Tensor, seen: Tensor | None = None) -> Runs:
+def all_runs(task: VoxelTask, order: SortedPoints, found: Tensor, seen: Tensor | None = None) -> VoxelRuns:
     """Runs of equal keys, their number added to `found`; with `seen`, which points begin one, in file order."""
     capacity = task.capacity
     start, stop = _integers(capacity), _integers(capacity)
@@ -135,10 +135,10 @@ def all_runs(task: VoxelTask, order: SortedPoints, found: Tensor, seen: Tensor |
         start if seen is None else seen, capacity, LAST=order.last, RUN_OF_EACH=task.places_points,
         SEEN=seen is not None, BLOCK=block_points(), SPAN=_SPAN,
     )  # fmt: skip
-    return Runs(start, stop, run, start, stop, None)
+    return VoxelRuns(start, stop, run, start, stop, None)
 
 
-def first_seen_runs(task: VoxelTask, order: SortedPoints, tally: Tensor, found: Tensor) -> Runs:
+def first_seen_runs(task: VoxelTask, order: SortedPoints, tally: Tensor, found: Tensor) -> VoxelRuns:
     """Runs of which only those of the `max_voxels` voxels that come first in the file become rows."""
     capacity, grid = task.capacity, programs(task.capacity)
     seen, kept, row, kept_start, kept_stop = (_integers(capacity) for _ in range(5))
@@ -153,7 +153,7 @@ def first_seen_runs(task: VoxelTask, order: SortedPoints, tally: Tensor, found: 
         kernels.move_kept, grid, runs.start, runs.stop, kept, rank, found, row, kept_start, kept_stop, tally,
         BLOCK=block_points(),
     )  # fmt: skip
-    return Runs(runs.start, runs.stop, runs.run, kept_start, kept_stop, row)
+    return VoxelRuns(runs.start, runs.stop, runs.run, kept_start, kept_stop, row)
 
 
 def block_points() -> int:

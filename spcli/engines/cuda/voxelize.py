@@ -19,9 +19,9 @@ from spcli.engines.cuda.kernels import voxelize as kernels
 from spcli.engines.cuda.launch import call, launch
 from spcli.engines.cuda.points import DeviceGrid, DevicePoints, device_grid
 from spcli.engines.cuda.runs import (
-    Runs,
     SortedPoints,
     VoxelOptions,
+    VoxelRuns,
     VoxelTask,
     all_runs,
     block_points,
@@ -108,7 +108,9 @@ def record(
     return _placed(task, order, runs, voxels) if task.places_points else voxels
 
 
-def _rows(task: VoxelTask, order: SortedPoints, runs: Runs, counts: tuple[Tensor, Tensor], rows: int) -> DeviceVoxels:
+def _rows(
+    task: VoxelTask, order: SortedPoints, runs: VoxelRuns, counts: tuple[Tensor, Tensor], rows: int
+) -> DeviceVoxels:
     points, grid, channels = task.points, task.grid, len(task.points.features)
     indices, num_points = empty((rows, 4), torch.int32), empty(rows, torch.int32)
     features = empty((rows, channels), STORAGE[task.dtype])
@@ -126,7 +128,7 @@ def _rows(task: VoxelTask, order: SortedPoints, runs: Runs, counts: tuple[Tensor
     return DeviceVoxels(sites, features, num_points, tally, None, None)
 
 
-def _placed(task: VoxelTask, order: SortedPoints, runs: Runs, voxels: DeviceVoxels) -> DeviceVoxels:
+def _placed(task: VoxelTask, order: SortedPoints, runs: VoxelRuns, voxels: DeviceVoxels) -> DeviceVoxels:
     points, rows, options = task.points, len(voxels.num_points), task.options
     point_rows = empty(task.capacity, torch.int32) if options.point_map else None
     slots = None
