@@ -19,7 +19,7 @@ from spcli.config import load_config
 from spcli.geometry import ConvGeometry
 from spcli.layers.base import BatchNorm1d
 from spcli.network import LayerInfo, Network
-from spcli.program import Activation, Add, BuildMap, Concat, Convolve, InvertMap
+from spcli.program import Activation, AddValues, BuildMap, Concatenate, Convolve, InvertMap
 from workload import Workload
 
 MOST_VOXELS = 150_000  # room for every voxel of a scan: caps are off
@@ -77,10 +77,10 @@ class Peer(torch.nn.Module):
                 if op.add is not None:
                     value = value.replace_feature(value.features + values[op.add].features)
                 values[op.output] = _activate(value, op.activation)
-            elif isinstance(op, Concat):
+            elif isinstance(op, Concatenate):
                 parts = [values[slot].features for slot in op.inputs]
                 values[op.output] = values[op.inputs[0]].replace_feature(torch.cat(parts, dim=1))
-            elif isinstance(op, Add):
+            elif isinstance(op, AddValues):
                 total = sum(values[slot].features for slot in op.inputs)
                 values[op.output] = _activate(values[op.inputs[0]].replace_feature(total), op.activation)
             else:

@@ -8,7 +8,7 @@ import numpy as np
 
 from spcli.engines.base import Frame, LayerParameters
 from spcli.network import Network
-from spcli.program import Add, BuildMap, Concat, Convolve, InvertMap
+from spcli.program import AddValues, BuildMap, Concatenate, Convolve, InvertMap
 from spcli.rulebook import Rulebook
 from spcli.sparse_tensor import SparseTensor
 
@@ -25,9 +25,9 @@ def output64(network: Network, folded: dict[str, LayerParameters], frame: Frame,
         if isinstance(op, Convolve):
             book = None if op.map is None else frame.rulebooks[keys[inverse.get(op.map, op.map)]]
             values[op.output] = _convolve(op, values, folded[op.parameters], book, op.map in inverse)
-        elif isinstance(op, Concat):
+        elif isinstance(op, Concatenate):
             values[op.output] = np.concatenate([values[slot] for slot in op.inputs], axis=1)
-        elif isinstance(op, Add):
+        elif isinstance(op, AddValues):
             values[op.output] = _activate(sum(values[slot] for slot in op.inputs), op.activation)
         else:
             raise TypeError(f"the float64 reference has no {type(op).__name__}")
@@ -43,7 +43,7 @@ def relative_l2(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _inputs(op: Any) -> tuple[int, ...]:
-    if isinstance(op, Concat | Add):
+    if isinstance(op, Concatenate | AddValues):
         return op.inputs
     return (op.input,) if op.add is None else (op.input, op.add)
 

@@ -7,8 +7,8 @@ operation; both tuples are in an order that may be executed as it stands.
 
 Shapes are not part of a program: sites carry their shape at run time, so one program serves scans of every extent.
 
-What follows from a program alone is said here, by the operations themselves: which sites, shape, stride and centres an
-index operation makes of those before (`fold_sites`), and which rows of which values a value operation reads (`reads`).
+What follows from a program alone is said here: which sites, shape, stride and centres an index operation makes of those
+before (`fold_sites`), and which rows of which values a value operation reads (`reads`).
 Engines carry operations out; nothing else in the package asks what kind of operation it is looking at.
 """
 
@@ -145,18 +145,12 @@ class Read(Struct, frozen=True):
     map: int | None = None
 
 
-def _rows_of(*values: int | None) -> tuple[Read, ...]:
-    """Values read row by row; None is no value."""
-    return tuple(Read(value) for value in values if value is not None)
-
-
 class Convolve(Struct, frozen=True):
     """`output = activation(conv(input) + shift + add)` with the folded parameters of layer `parameters`.
 
     `map` None is the pointwise product of a Linear layer (kernel volume 1, no rules). `add` is a value slot.
     """
 
-    joinable: ClassVar[bool] = True
     map: int | None
     input: int
     output: int
@@ -164,74 +158,43 @@ class Convolve(Struct, frozen=True):
     add: int | None = None
     activation: Activation = NO_ACTIVATION
 
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """The input through the map, or row by row; then what is added."""
-        first = Read(self.input) if self.map is None else Read(self.input, "map", self.map)
-        return (first, *_rows_of(self.add))
-
 
 class Pool(Struct, frozen=True):
     """Maximum or mean over the active input sites of each output's window."""
 
-    joinable: ClassVar[bool] = True
     map: int
     input: int
     output: int
     reduce: Literal["max", "mean"]
 
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """The input through the map."""
-        return (Read(self.input, "map", self.map),)
-
 
 class GlobalPool(Struct, frozen=True):
     """Maximum or mean over all sites of each scan in the batch; a scan without sites gives zeros."""
 
-    joinable: ClassVar[bool] = False
     input: int
     output: int
     reduce: Literal["max", "mean"]
 
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """Every row of a scan."""
-        return (Read(self.input, "global"),)
 
-
-class Concat(Struct, frozen=True):
+class Concatenate(Struct, frozen=True):
     """Channels of `inputs` side by side; all lie over the same sites slot."""
 
-    joinable: ClassVar[bool] = True
     inputs: tuple[int, ...]
     output: int
 
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """Every input, row by row."""
-        return _rows_of(*self.inputs)
 
-
-class Add(Struct, frozen=True):
+class AddValues(Struct, frozen=True):
     """Sum of `inputs`, from the first to the last, then the activation."""
 
-    joinable: ClassVar[bool] = True
     inputs: tuple[int, ...]
     output: int
     activation: Activation = NO_ACTIVATION
 
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """Every input, row by row."""
-        return _rows_of(*self.inputs)
 
-
-class LayerNorm(Struct, frozen=True):
+class NormalizeRows(Struct, frozen=True):
     """`activation(layer_norm(input) + add)` over the channels of each row, biased variance, with the norm weight and
     bias of layer `parameters`."""
 
-    joinable: ClassVar[bool] = True
     input: int
     output: int
     parameters: str
@@ -239,59 +202,39 @@ class LayerNorm(Struct, frozen=True):
     add: int | None = None
     activation: Activation = NO_ACTIVATION
 
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """The input and what is added, row by row."""
-        return _rows_of(self.input, self.add)
 
-
-class ChannelReduction(Struct, frozen=True):
+class ReduceChannels(Struct, frozen=True):
     """Sums neighbouring channels: `[N, C]` seen as `[N, C_out, C / C_out]`, summed over the last axis."""
 
-    joinable: ClassVar[bool] = False
     input: int
     output: int
 
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """The input, row by row."""
-        return _rows_of(self.input)
 
-
-class HeightCompression(Struct, frozen=True):
+class CompressHeight(Struct, frozen=True):
     """`[N, C]` over 3-D sites to `[M, C * Z]` over their flattened sites, channel `c * Z + z`; absent cells are 0."""
 
-    joinable: ClassVar[bool] = False
     input: int
     output: int
 
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """The rows above each cell."""
-        return (Read(self.input, "flatten"),)
 
-
-class ToDense(Struct, frozen=True):
+class MakeDense(Struct, frozen=True):
     """A dense float32 `[B, C, Z, Y, X]` (2-D: `[B, C, Y, X]`), zero where no site is active. Only ever an output."""
 
-    joinable: ClassVar[bool] = False
     input: int
     output: int
 
-    @property
-    def reads(self) -> tuple[Read, ...]:
-        """The input, row by row."""
-        return _rows_of(self.input)
 
-
-ValueOp = Convolve | Pool | GlobalPool | Concat | Add | LayerNorm | ChannelReduction | HeightCompression | ToDense
-"""Each has `output`, `reads`, and `joinable`: whether it can write straight into the columns of a concatenation."""
+ValueOp = (
+    Convolve | Pool | GlobalPool | Concatenate | AddValues | NormalizeRows | ReduceChannels | CompressHeight | MakeDense
+)
+JOINABLE = (Convolve, Pool, Concatenate, AddValues, NormalizeRows)
+"""What can write straight into the columns of a concatenation."""
 
 
 class Value(Struct, frozen=True):
-    """What a value slot holds: `channels` columns over sites slot `sites`, dense instead of rows for ToDense.
+    """What a value slot holds: `channels` columns over sites slot `sites`, dense instead of rows for MakeDense.
 
-    `channels` 0 means that the height of the grid decides (HeightCompression over a data-dependent shape).
+    `channels` 0 means that the height of the grid decides (CompressHeight over a data-dependent shape).
     """
 
     sites: int
@@ -331,6 +274,19 @@ class Program(Struct, frozen=True):
     voxelize: VoxelSpec | None = None
 
 
+def reads(op: ValueOp) -> tuple[Read, ...]:
+    """What an operation reads: its inputs in order, then what is added."""
+    if isinstance(op, Concatenate | AddValues):
+        return tuple(map(Read, op.inputs))
+    first = Read(op.input)
+    if isinstance(op, Convolve | Pool) and op.map is not None:
+        first = Read(op.input, "map", op.map)
+    elif isinstance(op, GlobalPool | CompressHeight):
+        first = Read(op.input, "global" if isinstance(op, GlobalPool) else "flatten")
+    added = op.add if isinstance(op, Convolve | NormalizeRows) else None
+    return (first,) if added is None else (first, Read(added))
+
+
 def value_slot(program: Program, name: str) -> int:
     """The value slot of a layer's output, or of the input by the name `INPUT`."""
     return 0 if name == INPUT else program.layers[name]
@@ -339,14 +295,14 @@ def value_slot(program: Program, name: str) -> int:
 def with_channels(program: Program, shapes: Sequence[Shape]) -> Program:
     """The program with the channels that only the grid of a scan decides, by its sites' `shapes`.
 
-    Weights never depend on them: such values come from HeightCompression, and from what pools, joins or adds them.
+    Weights never depend on them: such values come from CompressHeight, and from what pools, joins or adds them.
     """
     values = list(program.values)
     for op in program.value_ops:
         if not values[op.output].channels:
-            read = [values[one.value] for one in op.reads]
-            channels = sum(value.channels for value in read) if isinstance(op, Concat) else read[0].channels
-            if op.reads[0].kind == "flatten":
+            read = [values[one.value] for one in reads(op)]
+            channels = sum(value.channels for value in read) if isinstance(op, Concatenate) else read[0].channels
+            if reads(op)[0].kind == "flatten":
                 channels *= shapes[read[0].sites][0]
             values[op.output] = structs.replace(values[op.output], channels=channels)
     return structs.replace(program, values=tuple(values))

@@ -29,21 +29,22 @@ from spcli.engines.base import (
 from spcli.errors import InputError
 from spcli.grid import ScanCounts, VoxelGrid
 from spcli.program import (
-    Add,
+    AddValues,
     BuildMap,
-    ChannelReduction,
-    Concat,
+    CompressHeight,
+    Concatenate,
     Convolve,
     FlattenSites,
     GlobalPool,
     GlobalSites,
-    HeightCompression,
     InvertMap,
-    LayerNorm,
+    MakeDense,
+    NormalizeRows,
     Pool,
     Program,
-    ToDense,
+    ReduceChannels,
     ValueOp,
+    reads,
     value_slot,
     with_channels,
 )
@@ -93,7 +94,7 @@ def plan_buffers(program: Program) -> Plan:
     """Places concatenated values in their concatenation's buffer and counts how often each buffer is read."""
     parent: dict[int, tuple[int, int]] = {}
     for op in program.value_ops:
-        if not isinstance(op, Concat):
+        if not isinstance(op, Concatenate):
             continue
         column = 0
         for slot in op.inputs:
@@ -103,7 +104,7 @@ def plan_buffers(program: Program) -> Plan:
     place = {slot: _resolve(slot, parent) for slot in range(len(program.values))}
     uses = dict.fromkeys((root for root, _ in place.values()), 0)
     for op in program.value_ops:
-        for read in op.reads:
+        for read in reads(op):
             uses[place[read.value][0]] += 1
     return Plan(place, uses)
 
@@ -146,7 +147,7 @@ class Walk:
         left = dict(self.plan.uses)
         for op in self.program.value_ops:
             self.values[op.output] = self.step(op)
-            for read in op.reads:
+            for read in reads(op):
                 root = self.plan.place[read.value][0]
                 left[root] -= 1
                 if left[root] == 0 and root not in self.keep:
@@ -158,12 +159,12 @@ class Walk:
         engine, values, sites = self.engine, self.values, self.index.sites
         if isinstance(op, GlobalPool):
             return engine.global_pool(values[op.input], sites[self.program.values[op.input].sites], op.reduce)
-        if isinstance(op, ChannelReduction):
+        if isinstance(op, ReduceChannels):
             return engine.channel_reduction(values[op.input], self.program.values[op.output].channels)
-        if isinstance(op, HeightCompression):
+        if isinstance(op, CompressHeight):
             source, target = (sites[self.program.values[slot].sites] for slot in (op.input, op.output))
             return engine.height_compression(values[op.input], source, target)
-        if isinstance(op, ToDense):
+        if isinstance(op, MakeDense):
             return engine.to_dense(values[op.input], sites[self.program.values[op.input].sites])
         return self.step_into(op, self.destination(op.output))
 
@@ -176,12 +177,12 @@ class Walk:
             return engine.convolve(values[op.input], source, self.packed[op.parameters], epilogue, out)
         if isinstance(op, Pool):
             return engine.pool(values[op.input], self.index.maps[op.map], op.reduce, out)
-        if isinstance(op, LayerNorm):
+        if isinstance(op, NormalizeRows):
             epilogue = Epilogue(None if op.add is None else values[op.add], op.activation)
             return engine.layer_norm(values[op.input], self.norms[op.parameters], op.eps, epilogue, out)
-        if isinstance(op, Add):
+        if isinstance(op, AddValues):
             return engine.add([values[slot] for slot in op.inputs], op.activation, out)
-        if isinstance(op, Concat):
+        if isinstance(op, Concatenate):
             return engine.concat([values[slot] for slot in op.inputs], out)
         raise TypeError(f"no engine method for {type(op).__name__}")
 
@@ -208,7 +209,7 @@ def pack_parameters(
     packed = {
         op.parameters: engine.pack(parameters[op.parameters]) for op in program.value_ops if isinstance(op, Convolve)
     }
-    norms = {op.parameters: parameters[op.parameters] for op in program.value_ops if isinstance(op, LayerNorm)}
+    norms = {op.parameters: parameters[op.parameters] for op in program.value_ops if isinstance(op, NormalizeRows)}
     return packed, norms
 
 

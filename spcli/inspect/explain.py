@@ -18,8 +18,7 @@ from spcli.errors import UsageError
 from spcli.inspect.dump import KeyedRulebook
 from spcli.layers.base import BatchNorm1d
 from spcli.network import LayerInfo, Network
-from spcli.program import Activation, Convolve, Pool
-from spcli.program import LayerNorm as LayerNormOp
+from spcli.program import Activation, Convolve, NormalizeRows, Pool
 
 Values = NDArray[np.float64]
 
@@ -103,7 +102,7 @@ class Recipe(Struct, frozen=True):
 
     layer: LayerInfo
     rules: Convolve | Pool
-    norm: LayerNormOp | None = None
+    norm: NormalizeRows | None = None
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -127,7 +126,7 @@ class Recipe(Struct, frozen=True):
 
 def explainable(network: Network) -> tuple[str, ...]:
     """The layers whose outputs are sums over rules or rows."""
-    made = {op.output for op in network.program.value_ops if isinstance(op, Convolve | Pool | LayerNormOp)}
+    made = {op.output for op in network.program.value_ops if isinstance(op, Convolve | Pool | NormalizeRows)}
     return tuple(layer.name for layer in network.layers if network.program.layers[layer.name] in made)
 
 
@@ -144,7 +143,7 @@ def recipe(network: Network, name: str) -> Recipe:
     layer = next(layer for layer in network.layers if layer.name == name)
     by_output = {op.output: op for op in network.program.value_ops}
     made = by_output[network.program.layers[name]]
-    if isinstance(made, LayerNormOp):
+    if isinstance(made, NormalizeRows):
         product = by_output[made.input]
         assert isinstance(product, Convolve)
         return Recipe(layer, product, made)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from spcli.layers.base import Layer, Lowered, Lowering, Reference
-from spcli.program import FlattenSites
-from spcli.program import HeightCompression as HeightCompressionOp
-from spcli.program import ToDense as ToDenseOp
+from spcli.program import CompressHeight, FlattenSites, MakeDense
 
 
 class HeightCompression(Layer, frozen=True, kw_only=True):
@@ -19,7 +17,7 @@ class HeightCompression(Layer, frozen=True, kw_only=True):
         net.needs_axes(source, (3,))
         channels = net.channels(source)
         output = net.value(net.derived(source, FlattenSites), channels * net.height(source))
-        net.emit(HeightCompressionOp(source.value, output.value))
+        net.emit(CompressHeight(source.value, output.value))
         return Lowered(source, output, channels)
 
 
@@ -34,5 +32,5 @@ class ToDense(Layer, frozen=True, kw_only=True):
         net.needs_axes(source, (2, 3))
         channels = net.channels(source)
         output = net.value(source.sites, channels, dense=True)
-        net.emit(ToDenseOp(source.value, output.value))
+        net.emit(MakeDense(source.value, output.value))
         return Lowered(source, output, channels)

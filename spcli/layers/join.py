@@ -13,9 +13,7 @@ from spcli.layers.base import (
     Rows,
     activation_of,
 )
-from spcli.program import Add as AddOp
-from spcli.program import ChannelReduction as ChannelReductionOp
-from spcli.program import Concat as ConcatOp
+from spcli.program import AddValues, Concatenate, ReduceChannels
 
 
 def _over_one_set_of_sites(net: Lowering, references: tuple[str, ...]) -> list[Rows]:
@@ -37,7 +35,7 @@ class Concat(Layer, frozen=True, kw_only=True):
         parts = [net.channels(part) for part in rows]
         channels = sum(parts) if all(parts) else 0
         output = net.value(rows[0].sites, channels)
-        net.emit(ConcatOp(tuple(part.value for part in rows), output.value))
+        net.emit(Concatenate(tuple(part.value for part in rows), output.value))
         return Lowered(rows[0], output, channels)
 
 
@@ -54,7 +52,7 @@ class Add(Layer, frozen=True, kw_only=True):
         for reference, part in zip(self.inputs, rows, strict=True):
             net.same_channels(reference, part, channels, "inputs")
         output = net.value(rows[0].sites, channels)
-        net.emit(AddOp(tuple(part.value for part in rows), output.value, activation_of(self.activation)))
+        net.emit(AddValues(tuple(part.value for part in rows), output.value, activation_of(self.activation)))
         return Lowered(rows[0], output, channels)
 
 
@@ -71,5 +69,5 @@ class ChannelReduction(Layer, frozen=True, kw_only=True):
         if channels % self.out_channels:
             net.problem("out_channels", f"is {self.out_channels}, which does not divide the input's {channels}")
         output = net.value(source.sites, self.out_channels)
-        net.emit(ChannelReductionOp(source.value, output.value))
+        net.emit(ReduceChannels(source.value, output.value))
         return Lowered(source, output, channels)

@@ -26,8 +26,7 @@ from spcli.layers.base import (
     activation_of,
     norm_of,
 )
-from spcli.program import Convolve
-from spcli.program import LayerNorm as LayerNormOp
+from spcli.program import Convolve, NormalizeRows
 
 
 class Weighted(Layer, frozen=True, kw_only=True):
@@ -55,7 +54,7 @@ class Weighted(Layer, frozen=True, kw_only=True):
             rows = output
             output = net.value(sites, self.out_channels)
             net.emit(Convolve(map_slot, source.value, rows.value, self.name))
-            net.emit(LayerNormOp(rows.value, output.value, self.name, norm.eps, add, activation))
+            net.emit(NormalizeRows(rows.value, output.value, self.name, norm.eps, add, activation))
         else:
             net.emit(Convolve(map_slot, source.value, output.value, self.name, add, activation))
         parameters = self._parameters(kernel, cin, norm)

@@ -17,7 +17,7 @@ from spcli.geometry import CellAxes
 from spcli.inspect.levels import Sites
 from spcli.network import Network
 from spcli.placement import Placement
-from spcli.program import Program, Read, builds, inverted
+from spcli.program import Program, Read, builds, inverted, reads
 from spcli.rulebook import Rulebook
 
 GEOMETRY = ("kernel_size", "stride", "padding", "dilation", "submanifold", "transposed")
@@ -78,7 +78,7 @@ def operation_records(network: Network) -> list[dict[str, Any]]:
         {
             "layer": next(number for number, end in enumerate(ends) if end >= op.output),
             "output": op.output,
-            "reads": [_read_record(read, maps) for read in op.reads],
+            "reads": [_read_record(read, maps) for read in reads(op)],
         }
         for op in program.value_ops
     ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spcli.engines.masks import Words, row_masks
 from spcli.grid import ScanCounts
-from spcli.program import Add
+from spcli.program import AddValues
 from spcli.stats.masks import SPLITS, TILE_ROWS, executed_rules, histograms
 from spcli.stats.memory import FLOAT_BYTES, RULE_BYTES, frame_memory
 
@@ -177,7 +177,7 @@ def _joined_values(layer: LayerInfo, network: Network, frame: Frame) -> int:
     """Feature values a layer reads besides `in_channels` of every site: an Add's further inputs, a residual."""
     program = network.program
     last = next(op for op in reversed(program.value_ops) if op.output == program.layers[layer.name])
-    others = last.inputs[1:] if isinstance(last, Add) else (getattr(last, "add", None),)
+    others = last.inputs[1:] if isinstance(last, AddValues) else (getattr(last, "add", None),)
     return sum(frame.sites[layer.out_sites] * program.values[slot].channels for slot in others if slot is not None)
 
 

@@ -11,7 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from spcli.engines.eager import Plan, kept_slots, plan_buffers
-from spcli.program import Program, ValueOp, builds
+from spcli.program import JOINABLE, Program, ValueOp, builds, reads
 
 if TYPE_CHECKING:
     from spcli.engines.base import Frame
@@ -104,12 +104,12 @@ class _Walk:
     def step(self, op: ValueOp) -> int:
         """Bytes alive while `op` runs; then gives back what was read for the last time."""
         root = self._plan.place[op.output][0]
-        if op.joinable:
+        if isinstance(op, JOINABLE):
             self._buffers.setdefault(root, self._bytes(root))
         else:
             self._loose.setdefault(root, {})[op.output] = self._bytes(op.output)
         alive = sum(self._buffers.values()) + sum(sum(loose.values()) for loose in self._loose.values())
-        for value in op.reads:
+        for value in reads(op):
             read = self._plan.place[value.value][0]
             self._left[read] -= 1
             if self._left[read] == 0 and read not in self._keep:

@@ -171,7 +171,7 @@ def test_layer_norm_runs_on_its_own_and_takes_the_add_and_the_activation_with_it
     convolve, norm = network.program.value_ops[1:]
     assert isinstance(convolve, ops.Convolve)
     assert (convolve.add, convolve.activation) == (None, ops.NO_ACTIVATION)
-    assert norm == ops.LayerNorm(convolve.output, 3, "b", 1e-6, 1, ops.Activation("gelu"))
+    assert norm == ops.NormalizeRows(convolve.output, 3, "b", 1e-6, 1, ops.Activation("gelu"))
     assert network.program.layers["b"] == 3
 
 
@@ -181,14 +181,17 @@ def test_concat_adds_up_channels_and_add_keeps_them() -> None:
     both = make("Concat", "both", inputs=["b", "a", "$input"])
     total = make("Add", "total", inputs=["a", "b"], activation="ReLU")
     network = network_of(a, b, both, total)
-    assert network.program.value_ops[2:] == (ops.Concat((2, 1, 0), 3), ops.Add((1, 2), 4, ops.Activation("relu")))
+    assert network.program.value_ops[2:] == (
+        ops.Concatenate((2, 1, 0), 3),
+        ops.AddValues((1, 2), 4, ops.Activation("relu")),
+    )
     assert [layer.out_channels for layer in network.layers] == [6, 6, 6 + 6 + CHANNELS, 6]
     assert network.layers[2].in_channels == 6 + 6 + CHANNELS
 
 
 def test_channel_reduction_divides_the_channels() -> None:
     network = network_of(make("ChannelReduction", out_channels=2))
-    assert network.program.value_ops == (ops.ChannelReduction(0, 1),)
+    assert network.program.value_ops == (ops.ReduceChannels(0, 1),)
     assert network.program.values[1].channels == 2
 
 
@@ -202,7 +205,7 @@ def test_height_compression_multiplies_channels_by_the_height() -> None:
 
 def test_to_dense_is_a_dense_value_over_the_same_sites() -> None:
     network = network_of(make("ToDense"))
-    assert network.program.value_ops == (ops.ToDense(0, 1),)
+    assert network.program.value_ops == (ops.MakeDense(0, 1),)
     assert network.program.values[1] == ops.Value(0, CHANNELS, dense=True)
 
 

@@ -17,7 +17,7 @@ import spcli
 from browser import Browser
 from spcli.inspect import KeyedRulebook, Query, rules
 from spcli.pipeline.session import RunResult
-from spcli.program import Convolve, GlobalPool, HeightCompression, InvertMap, Pool, map_ends
+from spcli.program import CompressHeight, Convolve, GlobalPool, InvertMap, Pool, map_ends
 from spcli.report import ReportContents, report_contents
 
 Show = Callable[..., Browser]
@@ -110,7 +110,7 @@ def _read(op: Any, wanted: list[int], before: NDArray[np.int32], rules_of: dict[
     if isinstance(op, Convolve | Pool) and op.map is not None:
         in_rows, out_rows = rules_of[op.map]
         return list(in_rows[np.isin(out_rows, wanted)].tolist())
-    if isinstance(op, HeightCompression):
+    if isinstance(op, CompressHeight):
         columns = np.unique(before[:, [0, 2, 3]], axis=0)[wanted].tolist()
         return [at for at, (b, _, y, x) in enumerate(before.tolist()) if [b, y, x] in columns]
     if isinstance(op, GlobalPool):

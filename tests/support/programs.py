@@ -15,21 +15,21 @@ from spcli.engines.base import LayerParameters
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.program import (
     Activation,
-    Add,
+    AddValues,
     BuildMap,
-    ChannelReduction,
-    Concat,
+    CompressHeight,
+    Concatenate,
     Convolve,
     FlattenSites,
     GlobalPool,
     GlobalSites,
-    HeightCompression,
     InvertMap,
     KeyedMap,
-    LayerNorm,
+    MakeDense,
+    NormalizeRows,
     Pool,
     Program,
-    ToDense,
+    ReduceChannels,
     Value,
 )
 from spcli.sparse_tensor import SparseTensor
@@ -113,12 +113,12 @@ class ProgramBuilder:
     def concat(self, *inputs: int) -> int:
         """Values side by side."""
         channels = sum(self.values[value].channels for value in inputs)
-        return self._append(Concat, Value(self.values[inputs[0]].sites, channels), inputs)
+        return self._append(Concatenate, Value(self.values[inputs[0]].sites, channels), inputs)
 
     def add(self, *inputs: int, activation: Activation = ACTIVATIONS[1]) -> int:
         """A sum of values."""
         _, output = self._new_value(self.values[inputs[0]])
-        self.value_ops.append(Add(inputs, output, activation))
+        self.value_ops.append(AddValues(inputs, output, activation))
         return output
 
     def layer_norm(self, value: int, activation: Activation = ACTIVATIONS[1], add: int | None = None) -> int:
@@ -129,19 +129,19 @@ class ProgramBuilder:
             norm_weight=self.random.uniform(0.5, 1.5, channels).astype(np.float32),
             norm_bias=self.random.uniform(-0.5, 0.5, channels).astype(np.float32),
         )
-        self.value_ops.append(LayerNorm(value, output, name, 1e-3, add, activation))
+        self.value_ops.append(NormalizeRows(value, output, name, 1e-3, add, activation))
         return output
 
     def channel_reduction(self, value: int, out_channels: int) -> int:
         """Neighbouring channels summed."""
-        return self._append(ChannelReduction, Value(self.values[value].sites, out_channels), value)
+        return self._append(ReduceChannels, Value(self.values[value].sites, out_channels), value)
 
     def height_compression(self, value: int) -> int:
         """Onto the flattened sites of the value's sites."""
         depth, *plane = self.shapes[self.values[value].sites]
         flat = self._new_sites(tuple(plane))
         self.index_ops.append(FlattenSites(self.values[value].sites, flat))
-        return self._append(HeightCompression, Value(flat, self.values[value].channels * depth), value)
+        return self._append(CompressHeight, Value(flat, self.values[value].channels * depth), value)
 
     def global_pool(self, value: int, reduce: Any) -> int:
         """One row a scan."""
@@ -151,7 +151,7 @@ class ProgramBuilder:
 
     def to_dense(self, value: int) -> int:
         """A dense output."""
-        return self._append(ToDense, Value(self.values[value].sites, self.values[value].channels, dense=True), value)
+        return self._append(MakeDense, Value(self.values[value].sites, self.values[value].channels, dense=True), value)
 
     def program(self) -> Program:
         """What was written so far; the last value is the output."""
@@ -257,12 +257,12 @@ def _pool(op: Pool, context: _Context) -> np.ndarray:
     return reduce(context.state.values[op.input], context.state.rules[op.map])
 
 
-def _add(op: Add, context: _Context) -> np.ndarray:
+def _add(op: AddValues, context: _Context) -> np.ndarray:
     total = sum(context.state.values[value] for value in op.inputs)
     return oracle.activate(total, op.activation.kind, op.activation.slope)
 
 
-def _layer_norm(op: LayerNorm, context: _Context) -> np.ndarray:
+def _layer_norm(op: NormalizeRows, context: _Context) -> np.ndarray:
     parameters = context.parameters[op.parameters]
     rows = oracle.layer_norm(context.state.values[op.input], parameters.norm_weight, parameters.norm_bias, op.eps)
     return context.finish(rows, op)
@@ -272,14 +272,14 @@ VALUE_OPS: dict[type, Callable[[Any, _Context], np.ndarray]] = {
     Convolve: _convolve,
     Pool: _pool,
     GlobalPool: lambda op, c: oracle.global_pool(*c.source(op.input)[:2], c.batch_size, op.reduce),
-    Concat: lambda op, c: np.concatenate([c.state.values[value] for value in op.inputs], axis=1),
-    Add: _add,
-    LayerNorm: _layer_norm,
-    ChannelReduction: lambda op, c: oracle.channel_reduction(
+    Concatenate: lambda op, c: np.concatenate([c.state.values[value] for value in op.inputs], axis=1),
+    AddValues: _add,
+    NormalizeRows: _layer_norm,
+    ReduceChannels: lambda op, c: oracle.channel_reduction(
         c.state.values[op.input], c.program.values[op.output].channels
     ),
-    HeightCompression: lambda op, c: oracle.height_compression(*c.source(op.input))[1],
-    ToDense: lambda op, c: oracle.to_dense(*c.source(op.input), c.batch_size),
+    CompressHeight: lambda op, c: oracle.height_compression(*c.source(op.input))[1],
+    MakeDense: lambda op, c: oracle.to_dense(*c.source(op.input), c.batch_size),
 }
 
 

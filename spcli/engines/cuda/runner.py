@@ -24,7 +24,7 @@ from spcli.engines.cuda.memory import device_errors
 from spcli.engines.cuda.sites import check_cells
 from spcli.engines.eager import EagerRunner, check_rows
 from spcli.grid import fixed_grid
-from spcli.program import HeightCompression, Program, ToDense
+from spcli.program import CompressHeight, MakeDense, Program
 from spcli.sparse_tensor import SparseTensor
 
 
@@ -81,7 +81,7 @@ class CudaRunner:
         self._learner = LearningRunner(engine, program, parameters, want)
         self._job = FrameJob(engine, program, want, self._learner)
         # Dense outputs and folded heights are sized by the shape: then every shape is captured for itself.
-        self._any_shape = not any(isinstance(op, ToDense | HeightCompression) for op in program.value_ops)
+        self._any_shape = not any(isinstance(op, MakeDense | CompressHeight) for op in program.value_ops)
         spec = program.voxelize
         self._grid = None if spec is None or spec.point_cloud_range is None else fixed_grid(spec)
         self._sizes: dict[Kind, FrameSizes] = {}
