@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from spcli.errors import ConfigError, Problem
 from spcli.layers.base import Norm
-from spcli.program import Program, Shape, Stride, builds, site_shapes, site_strides
+from spcli.program import Program, Shape, Stride, builds, site_strides
 
 _LARGEST_SIZE = 2**31 - 1
 
@@ -72,25 +71,6 @@ class Network(Struct, frozen=True):
     def strides(self, stride: Stride | None = None) -> tuple[Stride, ...]:
         """Cells a site spans, z, y, x, by sites slot, where the input's span `stride`; None is one on every axis."""
         return site_strides(self.program, stride or (1,) * self.ndim)
-
-
-def shape_chain(network: Network, spatial_shape: Shape) -> dict[str, Shape]:
-    """Every layer's output shape (z, y, x) for an input of `spatial_shape`, in network order.
-
-    Raises:
-        ConfigError: the shape of some layer is 0 or less, or more than a site can hold; names them all.
-    """
-    shapes = site_shapes(network.program, spatial_shape)
-    problems = []
-    reported = set()
-    for layer in network.layers:
-        message = shape_problem(shapes[layer.in_sites], shapes[layer.out_sites])
-        if message and layer.out_sites not in reported and not shape_problem((), shapes[layer.in_sites]):
-            problems.append(Problem(message, f"layers.{layer.name}"))
-            reported.add(layer.out_sites)
-    if problems:
-        raise ConfigError(problems)
-    return {layer.name: shapes[layer.out_sites] for layer in network.layers}
 
 
 def shape_problem(before: Shape, after: Shape) -> str | None:

@@ -23,7 +23,6 @@ from spcli.errors import ConfigError, UsageError
 from spcli.grid import FeatureColumn, VoxelSpec
 from spcli.layers import LAYERS
 from spcli.layers.base import BatchNorm1d, LeakyReLU
-from spcli.network import shape_chain
 from strategies import examples
 
 Load = Callable[..., Config]
@@ -88,7 +87,7 @@ layers:
     assert norms == [BatchNorm1d(0.001)] * 3 + [None]
     network = config.network()
     assert network.layers[-1].out_channels == 32
-    assert shape_chain(network, (41, 1600, 1408))["conv2_down"] == (21, 800, 704)
+    assert network.shapes[network.layers[1].out_sites] == (21, 800, 704)
 
 
 def test_a_layers_own_keys_win_over_defaults(load: Load) -> None:

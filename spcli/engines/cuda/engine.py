@@ -24,7 +24,6 @@ from spcli.engines.cuda.sites import CudaSites
 from spcli.geometry import ConvGeometry
 from spcli.grid import VoxelSpec
 from spcli.program import Activation, Program
-from spcli.rulebook import Rulebook, RuleCounts
 
 
 class CudaEngine:
@@ -32,6 +31,17 @@ class CudaEngine:
 
     name = "cuda"
     dtypes: tuple[str, ...] = tuple(STORAGE)
+
+    sites = staticmethod(sites.make_sites)
+    collapse = staticmethod(rulebook.collapse)
+    invert = staticmethod(rulebook.invert)
+    rulebook = staticmethod(rules.rulebook)
+    rule_counts = staticmethod(rules.rule_counts)
+    convolve = staticmethod(convolve.convolve)
+    concat = staticmethod(pointwise.concat)
+    height_compression = staticmethod(pointwise.height_compression)
+    to_dense = staticmethod(pointwise.to_dense)
+    download = staticmethod(arrays.download)
 
     def __init__(self, dtype: str = "float32", capacity: Capacity | None = None) -> None:
         self.dtype = dtype
@@ -49,18 +59,10 @@ class CudaEngine:
         """A copy on the device; floats in the engine's format."""
         return arrays.upload(array, self.dtype)
 
-    def download(self, array: Tensor, count: int | None = None) -> NDArray[Any]:
-        """A host copy that the caller owns; features as float32."""
-        return arrays.download(array, count)
-
     @device_errors()
     def voxelize(self, points: Points, spec: VoxelSpec, *, point_map: bool = False, hard: bool = False) -> Voxels:
         """Points to voxels."""
         return voxelize.voxelize(points, spec, self.capacity, self.dtype, VoxelOptions(point_map, hard))
-
-    def sites(self, indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> CudaSites:
-        """Sites from canonical indices."""
-        return sites.make_sites(indices, spatial_shape, batch_size)
 
     def indices(self, sites: CudaSites) -> NDArray[np.int32]:
         """Host indices of sites."""
@@ -78,35 +80,13 @@ class CudaEngine:
         """2-D sites with at least one active z."""
         return rulebook.flatten(sites, self.capacity)
 
-    def collapse(self, sites: CudaSites) -> CudaSites:
-        """One row per scan."""
-        return rulebook.collapse(sites)
-
     def build(self, sites: CudaSites, geometry: ConvGeometry) -> CudaMap:
         """The map of a convolution."""
         return rulebook.build(sites, geometry, self.capacity)
 
-    def invert(self, source: CudaMap) -> CudaMap:
-        """The map with its ends swapped."""
-        return rulebook.invert(source)
-
-    def rulebook(self, source: CudaMap) -> Rulebook:
-        """The canonical rules of a map; synchronises."""
-        return rules.rulebook(source)
-
-    def rule_counts(self, source: CudaMap, fullest: bool = True) -> RuleCounts:
-        """Sizes of a map; synchronises."""
-        return rules.rule_counts(source, fullest)
-
     def pack(self, parameters: LayerParameters) -> CudaPacked:
         """Weights in the kernel's layout and the engine's format."""
         return convolve.pack(parameters, self.dtype)
-
-    def convolve(
-        self, inputs: Tensor, source: CudaMap | None, packed: CudaPacked, epilogue: Epilogue, out: Tensor | None = None
-    ) -> Tensor:
-        """Convolution, or a Linear layer."""
-        return convolve.convolve(inputs, source, packed, epilogue, out)
 
     def pool(self, inputs: Tensor, source: CudaMap, reduce: str, out: Tensor | None = None) -> Tensor:
         """Pooling over windows."""
@@ -115,10 +95,6 @@ class CudaEngine:
     def global_pool(self, inputs: Tensor, sites: CudaSites, reduce: str) -> Tensor:
         """Pooling over scans."""
         return pool.global_pool(inputs, sites, reduce, self.dtype)
-
-    def concat(self, inputs: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
-        """Channels side by side."""
-        return pointwise.concat(inputs, out)
 
     def add(self, inputs: Sequence[Tensor], activation: Activation, out: Tensor | None = None) -> Tensor:
         """Sum, then activation."""
@@ -133,14 +109,6 @@ class CudaEngine:
     def channel_reduction(self, inputs: Tensor, channels: int) -> Tensor:
         """Sums of neighbouring channels."""
         return pointwise.channel_reduction(inputs, channels, self.dtype)
-
-    def height_compression(self, inputs: Tensor, sites: CudaSites, flat: CudaSites) -> Tensor:
-        """Height into channels."""
-        return pointwise.height_compression(inputs, sites, flat)
-
-    def to_dense(self, inputs: Tensor, sites: CudaSites) -> Tensor:
-        """A dense array."""
-        return pointwise.to_dense(inputs, sites)
 
     def empty(self, rows: int, channels: int) -> Tensor:
         """Uninitialised rows in the engine's format."""
