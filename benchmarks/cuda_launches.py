@@ -100,7 +100,7 @@ def job_of(kernel: Any, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def type_of(value: Any) -> str:
-    """How the compiler is told of an argument: its type and what is known of its value."""
+    """How the compiler sees an argument: its type and what is known of its value."""
     if value is None:
         return "none"
     if isinstance(value, torch.Tensor):

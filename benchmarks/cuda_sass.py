@@ -1,6 +1,6 @@
 """What the compiler makes of one Triton kernel, read from its machine code; no GPU is needed.
 
-Loads of weights are told from other loads by the source line that the disassembler names: it mentions `weight_ptr`.
+Loads of weights are known from other loads by the source line that the disassembler names: it mentions `weight_ptr`.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from workload import Workload
 
 
 class Contestant:
-    """Times the voxelizer and a whole frame; the runner tells its phases apart."""
+    """Times the voxelizer and a whole frame; the runner times its phases."""
 
     def __init__(self, workload: Workload, threads: int) -> None:
         self._engine = load_engine("cpu")

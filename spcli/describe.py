@@ -1,4 +1,4 @@
-"""What a file holds, told from its content: points, a tensor, rulebooks, weights, statistics, or plain arrays."""
+"""What a file holds, by its content: points, a tensor, rulebooks, weights, statistics, or plain arrays."""
 
 from __future__ import annotations
 

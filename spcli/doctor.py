@@ -34,7 +34,7 @@ Site = tuple[int, ...]
 Rows = dict[Site, NDArray[np.float64]]
 
 
-class Check(Struct, frozen=True):
+class HealthCheck(Struct, frozen=True):
     """One line of the report. `ok` None is information: something optional that is not there."""
 
     name: str
@@ -42,9 +42,9 @@ class Check(Struct, frozen=True):
     detail: str
 
 
-def checkup(full: bool = False) -> Iterator[Check]:
+def checkup(full: bool = False) -> Iterator[HealthCheck]:
     """All checks, one after another; `full` also imports open3d, which takes seconds, as torch does with a GPU."""
-    yield Check("spcli", True, f"{__version__}, Python {platform.python_version()}, {sys.executable}")
+    yield HealthCheck("spcli", True, f"{__version__}, Python {platform.python_version()}, {sys.executable}")
     yield _platform()
     for name in NEEDED:
         yield _package(name, needed=True)
@@ -57,73 +57,73 @@ def checkup(full: bool = False) -> Iterator[Check]:
     yield from _cuda()
 
 
-def _self_test(engine: str, name: str) -> Iterator[Check]:
+def _self_test(engine: str, name: str) -> Iterator[HealthCheck]:
     yield _guarded(f"{name}: voxelize", lambda: _same(_engine_voxels(engine), _plain_voxels(), "voxels"))
     yield _guarded(f"{name}: submanifold convolution", lambda: _convolution(engine, SUBM))
     yield _guarded(f"{name}: strided convolution", lambda: _convolution(engine, STRIDED))
 
 
-def _platform() -> Check:
+def _platform() -> HealthCheck:
     known = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
     detail = f"{platform.system()} {platform.machine()}"
-    return Check("platform", known, detail if known else f"{detail}; Linux on x86-64 or aarch64 is needed")
+    return HealthCheck("platform", known, detail if known else f"{detail}; Linux on x86-64 or aarch64 is needed")
 
 
-def _package(name: str, needed: bool) -> Check:
+def _package(name: str, needed: bool) -> HealthCheck:
     try:
-        return Check(name, True, version(name))
+        return HealthCheck(name, True, version(name))
     except PackageNotFoundError:
-        return Check(name, False if needed else None, "not installed")
+        return HealthCheck(name, False if needed else None, "not installed")
 
 
-def _module(name: str) -> Check:
-    return Check(name, True, version(name)) if find_spec(name) else Check(name, None, "not installed")
+def _module(name: str) -> HealthCheck:
+    return HealthCheck(name, True, version(name)) if find_spec(name) else HealthCheck(name, None, "not installed")
 
 
-def _open3d(full: bool) -> Check:
+def _open3d(full: bool) -> HealthCheck:
     if find_spec("open3d") is None:
-        return Check("open3d", None, "not installed: .pcd and .ply files cannot be read")
+        return HealthCheck("open3d", None, "not installed: .pcd and .ply files cannot be read")
     if not full:
-        return Check("open3d", True, f"{version('open3d')}, not imported; --full tries it")
+        return HealthCheck("open3d", True, f"{version('open3d')}, not imported; --full tries it")
     from spcli.readers.open3d_file import load_open3d
 
     return _guarded("open3d", lambda: f"{load_open3d().__version__}, imported")
 
 
-def _cuda() -> Iterator[Check]:
+def _cuda() -> Iterator[HealthCheck]:
     """The driver; where it knows a device, whether the engine can use it. A device that is not used is no failure."""
     driver = ask_driver()
     found = driver.trouble or (f"driver, {driver.devices} devices" if driver.present else "no driver (libcuda.so.1)")
-    yield Check("CUDA", True if driver.devices else None, found)
+    yield HealthCheck("CUDA", True if driver.devices else None, found)
     if not driver.devices:
         return
     missing = toolchain.missing()
-    yield Check("C compiler", None if missing else True, missing or f"{toolchain.compiler()}, Python.h")
+    yield HealthCheck("C compiler", None if missing else True, missing or f"{toolchain.compiler()}, Python.h")
     try:
         load_engine("cuda")
     except DeviceError as error:
-        yield Check("CUDA engine", None, str(error))
+        yield HealthCheck("CUDA engine", None, str(error))
         return
     yield _guarded("CUDA engine", lambda: ", ".join(describe_engine("cuda")))
     if not missing:
         yield from _self_test("cuda", "self-test on CUDA")
 
 
-def _temporary_folder() -> Check:
+def _temporary_folder() -> HealthCheck:
     try:
         with tempfile.TemporaryFile() as file:
             file.write(b"spcli")
     except OSError as error:
-        return Check("temporary files", False, str(error))
-    return Check("temporary files", True, tempfile.gettempdir())
+        return HealthCheck("temporary files", False, str(error))
+    return HealthCheck("temporary files", True, tempfile.gettempdir())
 
 
-def _guarded(name: str, work: Callable[[], str]) -> Check:
+def _guarded(name: str, work: Callable[[], str]) -> HealthCheck:
     """A check that fails on any exception: what is broken here may break in any way."""
     try:
-        return Check(name, True, work())
+        return HealthCheck(name, True, work())
     except Exception as error:
-        return Check(name, False, f"{type(error).__name__}: {error}")
+        return HealthCheck(name, False, f"{type(error).__name__}: {error}")
 
 
 def _cpu_engine() -> str:
@@ -203,7 +203,7 @@ def _same(found: Rows, expected: Rows, what: str) -> str:
     return f"{len(found)} {what}, largest difference {worst:.1e}"
 
 
-def report(checks: list[Check]) -> dict[str, Any]:
+def report(checks: list[HealthCheck]) -> dict[str, Any]:
     """The `spcli.doctor/1` object."""
     listed = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks]
     return {"schema": "spcli.doctor/1", "ok": all(check.ok is not False for check in checks), "checks": listed}

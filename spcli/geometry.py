@@ -1,6 +1,6 @@
 """The pair equation of sparse convolution, in integers, written once.
 
-A rule joins an input site and an output site through kernel index `k` (one integer an axis, `0 <= k < kernel_size`):
+A rule joins an input site and an output site through kernel index `k` (one integer per axis, `0 <= k < kernel_size`):
 
     in_site  = stride * out_site - padding + dilation * k        regular and submanifold convolution, pooling
     out_site = stride * in_site  - padding + dilation * k        transposed convolution
@@ -20,7 +20,7 @@ from math import prod
 
 @dataclass(frozen=True)
 class ConvGeometry:
-    """Sizes of a convolution or pooling window, one integer an axis in z, y, x order (2-D: y, x).
+    """Sizes of a convolution or pooling window, one integer per axis in z, y, x order (2-D: y, x).
 
     Build submanifold ones with `submanifold_geometry`, which sets the padding.
     """

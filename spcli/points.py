@@ -1,4 +1,4 @@
-"""A point cloud as it came from a file: one float32 row a point, columns with names."""
+"""A point cloud as it came from a file: one float32 row per point, columns with names."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class BuildMap(Struct, frozen=True):
         return axes.after(self.geometry)
 
     def sites_after(self, sites: NDArray[np.int32] | None, batch_size: int) -> None:
-        """Only the rulebook tells the outputs of a window."""
+        """Only the rulebook has the outputs of a window."""
 
 
 class InvertMap(Struct, frozen=True):

@@ -131,7 +131,7 @@ def _listed(what: str, names: list[str]) -> str:
 
 
 def load_weights(path: str) -> Parameters:
-    """All parameters of a file, by name, floats as float32; the format is told by the content.
+    """All parameters of a file, by name, floats as float32; the content decides the format.
 
     Raises:
         CheckpointError: the file cannot be read, is damaged, or holds something other than arrays.

@@ -384,7 +384,7 @@ def test_what_has_no_grid_can_be_multiplied_but_not_convolved() -> None:
     assert built(pool, make("Linear", "l", out_channels=2)).layers[1].parameters["l.weight"] == (2, 4)
     assert only(problems(pool, subm("a"))) == (
         "layers.a.type",
-        "needs 3-D sites, but 'g' has one row a scan and no grid",
+        "needs 3-D sites, but 'g' has one row per scan and no grid",
     )
     assert only(problems(pool, make("ToDense", "t")))[0] == "layers.t.type"
 

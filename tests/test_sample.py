@@ -123,7 +123,7 @@ LOW, SIZE, CELLS = (0.0, -40.0, -3.0), (0.05, 0.05, 0.1), (1408, 1600, 40)
 
 
 def test_scans_are_as_sparse_as_real_ones_in_second_s_range(scan: PointCloud) -> None:
-    """A full turn of KITTI has 62,853 points in range, 41,281 voxels and 5.7 rules an output."""
+    """A full turn of KITTI has 62,853 points in range, 41,281 voxels and 5.7 rules per output."""
     sites = np.floor((scan.xyz - np.float32(LOW)) / np.float32(SIZE)).astype(np.int64)
     sites = sites[((sites >= 0) & (sites < CELLS)).all(axis=1)]
     voxels = np.unique(key(sites))
@@ -136,5 +136,5 @@ def test_scans_are_as_sparse_as_real_ones_in_second_s_range(scan: PointCloud) ->
 
 
 def key(sites: np.ndarray) -> np.ndarray:
-    """One number a site; the strides leave room for a neighbour outside the grid."""
+    """One number per site; the strides leave room for a neighbour outside the grid."""
     return (sites[..., 2] * 2000 + sites[..., 1]) * 2000 + sites[..., 0]

@@ -46,7 +46,7 @@ class Console:
 
     @contextmanager
     def above_bar(self) -> Iterator[None]:
-        """Room on the terminal for lines above the progress bar."""
+        """Space on the terminal for lines above the progress bar."""
         if self._bar is not None:
             self._bar.clear()
         try:

@@ -11,7 +11,7 @@ from spcli.cli.option_types import Words
 from spcli.cli.options import format_option, subcommand
 from spcli.cli.views.render import CsvWriter, default_format, flat, json_line, json_text, write_bytes, write_line
 from spcli.config import preset_names
-from spcli.doctor import Check, checkup, report
+from spcli.doctor import HealthCheck, checkup, report
 from spcli.engines.base import Engine
 from spcli.engines.device import choose_engine, with_dtype
 from spcli.errors import UsageError
@@ -55,7 +55,7 @@ def command(full: bool, warmup: bool, dtypes: tuple[str, ...] | None, form: str 
     return 0 if found["ok"] else BROKEN
 
 
-def _checks(full: bool, warm: tuple[str, ...]) -> Iterator[Check]:
+def _checks(full: bool, warm: tuple[str, ...]) -> Iterator[HealthCheck]:
     """The checks, then one for each dtype to warm up; without a device for that it ends before the first."""
     if not warm:
         yield from checkup(full)
@@ -66,7 +66,7 @@ def _checks(full: bool, warm: tuple[str, ...]) -> Iterator[Check]:
         yield _warmed(engine, dtype)
 
 
-def _warmed(engine: Engine, dtype: str) -> Check:
+def _warmed(engine: Engine, dtype: str) -> HealthCheck:
     done = warm_up(with_dtype(engine, dtype), preset_names())
     count = f"{done.compiled} kernels compiled and {done.found} found in {done.folder}, {done.seconds:.1f} s"
-    return Check(f"warm-up for {dtype}", True, count)
+    return HealthCheck(f"warm-up for {dtype}", True, count)

@@ -206,7 +206,7 @@ def _batch(
     columns: Columns,
     weights: Weights | None,
 ) -> Batch:
-    """The batch; checks that there is room for what it writes."""
+    """The batch; checks that the disk can hold what it writes."""
     folder = None if choices.to_stdout else choices.output
     label = None if weights is None else weights.describe()
     if folder is not None and len(jobs) > 1:

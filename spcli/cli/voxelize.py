@@ -112,7 +112,7 @@ def command(
     if spec is None:
         raise ConfigError([Problem("is missing; add the section, or give --voxel-size", "voxelize")], config.source)
     if choices.hard and spec.max_points is None:
-        raise UsageError("--hard makes room for max_points points in every voxel; give --max-points N")
+        raise UsageError("--hard needs a number of points per voxel; give --max-points N")
     jobs, folder = _jobs(find_inputs(scans), choices.output, batch)
     work = _batch(jobs, folder, config, network.columns, choices, batch)
     records = voxelize_scans(work, engine_for(where), spec, point_map=choices.point_map, hard=choices.hard)

@@ -40,7 +40,7 @@ class Config(msgspec.Struct, frozen=True):
         name: what the file calls itself.
         voxelize: how points become voxels; None where inputs are tensors.
         layers: the network's layers in order; empty for a file that only voxelizes.
-        columns: what a reader is told of the file's columns: their names, their number, or nothing.
+        columns: what a reader is given of the file's columns: their names, their number, or nothing.
         resolved: the same configuration as YAML text with every default written out; loading it gives this again.
         source: the file's path.
         warnings: what is allowed but seldom meant, one sentence each.
@@ -64,7 +64,7 @@ class Config(msgspec.Struct, frozen=True):
         return sha256(self.resolved.encode()).hexdigest()
 
     def network(self, in_channels: int | None = None, spatial_shape: tuple[int, ...] | None = None) -> Network:
-        """The network, with what a scan has told; as `build_network`, but problems carry their lines.
+        """The network, with what is known from a scan; as `build_network`, but problems carry their lines.
 
         Raises:
             ConfigError: the network does not fit that input.

@@ -19,7 +19,9 @@ def indices_of(indices: NDArray[np.int32], spatial_shape: tuple[int, ...]) -> ND
     """
     ndim = len(spatial_shape)
     if not ndim:
-        raise InputError("the tensor has no grid, only one row a scan, as after a global pooling; give one with sites")
+        raise InputError(
+            "the tensor has no grid, only one row per scan, as after a global pooling; give one with sites"
+        )
     if ndim not in (2, 3) or indices.ndim != 2 or indices.shape[1] != 1 + ndim:
         raise InputError(f"indices have shape {list(indices.shape)}; those of {ndim} axes are [N, 1 + 2] or [N, 1 + 3]")
     return np.ascontiguousarray(indices, np.int32)

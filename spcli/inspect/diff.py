@@ -84,7 +84,7 @@ def _rules(key: str, a: Rulebook, b: Rulebook) -> Iterator[Difference]:
 
 
 def _codes(a: Rulebook, b: Rulebook) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One number a rule, the same on both sides for the same tap and sites."""
+    """One number per rule, the same on both sides for the same tap and sites."""
     ends = [_common_rows(getattr(a, f"{end}_indices"), getattr(b, f"{end}_indices")) for end in ("in", "out")]
     (in_a, in_b, ins), (out_a, out_b, outs) = ends
     return _coded(a, in_a, out_a, ins, outs), _coded(b, in_b, out_b, ins, outs)

@@ -11,7 +11,7 @@ from math import erf
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 from numpy.typing import NDArray
 
 from spcli.errors import UsageError
@@ -191,37 +191,33 @@ def explain(
     layer = recipe.layer
     weight = parameters[f"{layer.name}.weight"].astype(np.float64)
     by_tap = weight.reshape(len(weight), layer.kernel_volume, weight.shape[-1])
-    told = []
+    found = []
     total = np.zeros(len(weight))
     for term in terms:
         features = inputs[term.in_row].astype(np.float64)
         contribution = by_tap[:, term.tap] @ features
         total = total + contribution
-        told.append(_told(term, features, contribution))
+        found.append(structs.replace(term, features=features, contribution=contribution))
     steps = [Step("sum", f"{len(terms)} {'term' if len(terms) == 1 else 'terms'}", total)]
     steps += _weighted_steps(recipe, steps[0].value, parameters)
     if recipe.added is not None:
         steps.append(Step("add", added, steps[-1].value + values[recipe.added][row]))
     if recipe.activation.kind != "none":
         steps.append(Step("activation", recipe.activation.kind, activated(steps[-1].value, recipe.activation)))
-    return tuple(told), tuple(steps)
-
-
-def _told(term: Term, features: Values, contribution: Values) -> Term:
-    return Term(term.tap, term.offset, term.count, term.in_row, term.in_site, features, contribution)
+    return tuple(found), tuple(steps)
 
 
 def _pooled(
     op: Pool, terms: tuple[Term, ...], inputs: NDArray[np.float32]
 ) -> tuple[tuple[Term, ...], tuple[Step, ...]]:
-    told = []
+    found = []
     for term in terms:
         features = inputs[term.in_row].astype(np.float64)
-        told.append(_told(term, features, features))
-    rows = np.array([term.contribution for term in told])
+        found.append(structs.replace(term, features=features, contribution=features))
+    rows = np.array([term.contribution for term in found])
     value = rows.max(axis=0) if op.reduce == "max" else rows.mean(axis=0)
     sites = "site" if len(terms) == 1 else "sites"
-    return tuple(told), (Step(op.reduce, f"{len(terms)} active {sites} of the window", value),)
+    return tuple(found), (Step(op.reduce, f"{len(terms)} active {sites} of the window", value),)
 
 
 def _weighted_steps(recipe: Recipe, value: Values, parameters: Mapping[str, NDArray[np.float32]]) -> list[Step]:

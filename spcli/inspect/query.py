@@ -128,7 +128,7 @@ def rows_at(keyed: KeyedRulebook, where: Where, end: str, option: str = "") -> N
     """The rows of one end ("in" or "out") that a row, a site or a point names, none where it is not active.
 
     Raises:
-        UsageError: the site has the wrong number of axes, or metres are given and nothing tells where sites lie.
+        UsageError: the site has the wrong number of axes, or metres are given and nothing says where sites lie.
     """
     option = option or f"--{end}"
     indices, placement = keyed.sites(end)

@@ -40,7 +40,7 @@ CHECKS = {
     "rows": "every rule joins rows that exist",
     "shapes": "the output's shape follows from the input's",
     "sites": "every site lies in its shape and batch",
-    "input table": "one site a row and one row a site, in canonical order",
+    "input table": "one site per row and one row per site, in canonical order",
     "output table": "the same for the outputs",
     "pair equation": "every rule satisfies the pair equation",
     "order": "rules stand by tap and then by output row",

@@ -198,7 +198,7 @@ class Lowering(Protocol):
 
 
 def per_axis(net: Lowering, key: str, size: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """`size` as one integer an axis; a list of another length is a problem of `key`."""
+    """`size` as one integer per axis; a list of another length is a problem of `key`."""
     if isinstance(size, int):
         return (size,) * ndim
     if len(size) != ndim:

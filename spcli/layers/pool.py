@@ -68,14 +68,14 @@ class SparseAvgPool3d(Pooling, frozen=True, kw_only=True):
 
 
 class GlobalPooling(Layer, frozen=True, kw_only=True):
-    """Maximum or mean over all active sites of each scan: one row a scan, indices `[B, 1]`."""
+    """Maximum or mean over all active sites of each scan: one row per scan, indices `[B, 1]`."""
 
     reduce: ClassVar[Reduce]
 
     input: Reference | None = None
 
     def lower(self, net: Lowering) -> Lowered:
-        """One row a scan."""
+        """One row per scan."""
         source = net.rows(self.input)
         net.needs_axes(source, (2, 3))
         channels = net.channels(source)

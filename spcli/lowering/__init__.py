@@ -31,7 +31,7 @@ def build_network(
     Args:
         layers: the layers, in order.
         voxelize: how points become the input; None where inputs are tensors.
-        in_channels: channels of the input; None takes them from `voxelize` where its columns or features tell.
+        in_channels: channels of the input; None takes them from `voxelize` where its columns or features say.
         spatial_shape: shape of the input (z, y, x); None takes it from the range of `voxelize` where it has one.
 
     Raises:

@@ -138,7 +138,7 @@ class NetworkBuilder:
         if sites.ndim in ndims:
             return
         needed = " or ".join(f"{ndim}-D" for ndim in ndims)
-        has = f"{sites.ndim}-D sites" if sites.ndim else "one row a scan and no grid"
+        has = f"{sites.ndim}-D sites" if sites.ndim else "one row per scan and no grid"
         remedy = "; put a HeightCompression between them" if (sites.ndim, ndims) == (3, (2,)) else ""
         self.problem("type", f"needs {needed} sites, but {self._name(rows)} has {has}{remedy}")
 

@@ -57,7 +57,7 @@ class Batch(Struct, frozen=True):
         folder: gets `manifest.jsonl` and the configuration; None where the only output is a stream or one named file.
         config: the resolved configuration, as text.
         settings: what besides the input decides the results; part of every manifest line.
-        columns: the files' columns where the caller tells.
+        columns: the files' columns where the caller gives them.
         skip_existing: leave out scans whose results are there already, by digest.
         fail_fast: stop at the first scan that cannot be used.
         compress: deflate npz files.

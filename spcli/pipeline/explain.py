@@ -38,8 +38,8 @@ class Explainer:
     """One scan run through a network, ready to explain output rows of one layer.
 
         explainer = spcli.Explainer(config, "scan.bin", "conv1", weights="net.npz")
-        told = explainer.explain(explainer.row((20, 799, 358)))
-        told.terms, told.steps, told.total, told.feature
+        found = explainer.explain(explainer.row((20, 799, 358)))
+        found.terms, found.steps, found.total, found.feature
 
     Attributes:
         result: the run.
@@ -112,7 +112,7 @@ class Explainer:
 def _last_explainable(network: Network) -> str:
     names = explainable(network)
     if not names:
-        raise UsageError("--explain: no layer of this network is a sum over rules")
+        raise UsageError("no layer of this network is a sum over rules")
     return names[-1]
 
 

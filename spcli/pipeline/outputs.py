@@ -1,4 +1,4 @@
-"""What a command is going to write, settled before it reads: paths, collisions, and room on the disk."""
+"""What a command is going to write, settled before it reads: paths, collisions, and space on the disk."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def check_space(bytes_needed: int, folder: str) -> None:
 
 
 def free_bytes(folder: str) -> int | None:
-    """Bytes that are free where `folder` is or will be; None where the system does not tell."""
+    """Bytes that are free where `folder` is or will be; None where the system does not say."""
     place = os.path.abspath(folder)
     while not os.path.exists(place):
         place = os.path.dirname(place)

@@ -29,7 +29,7 @@ VoxelSize = tuple[float, float, float]
 
 
 def predict(config: Config, scan: ScanLike, *, columns: Columns = None, engine: Engine | None = None) -> RunResult:
-    """The index phase of `config` over one scan; its `stats` are those of a run, less what only the rules tell.
+    """The index phase of `config` over one scan; its `stats` are those of a run, less what only the rules show.
 
     Rules are counted and not listed, so the histograms are left out, and the most pairs of one output of an inverse
     layer is None. Arguments and errors as `spcli.run`.

@@ -28,7 +28,7 @@ MOST_NAMES = 5
 
 
 def scan_record(schema: str, job: Job, device: str, counts: ScanCounts | None, voxels: int) -> Record:
-    """The start of a record of `voxelize` or `run`; `counts` None is a tensor that does not tell."""
+    """The start of a record of `voxelize` or `run`; `counts` None is a tensor whose file does not say."""
     return {
         "schema": schema,
         "source": job.scan.source,
@@ -124,7 +124,7 @@ def empty_layers_warning(network: Network, frame: Frame) -> list[str]:
 
 
 def not_finite_warnings(frame: Frame) -> list[str]:
-    """A warning for each output with values that are not finite. A sum tells, at less cost, that there are none."""
+    """A warning for each output with values that are not finite. A finite sum shows at less cost that there are none."""
     found = []
     for name, output in frame.outputs.items():
         with np.errstate(all="ignore"):
@@ -145,7 +145,7 @@ def result_warnings(spec: VoxelSpec | None, network: Network, frame: Frame) -> l
 
 
 def stored_counts(stored: StoredTensor) -> ScanCounts | None:
-    """The counts of the voxelization that made a tensor, as far as its file tells."""
+    """The counts of the voxelization that made a tensor, as far as its file says."""
     points: Any = stored.meta.get("points")
     most: Any = stored.meta.get("max_points_in_a_voxel")
     try:

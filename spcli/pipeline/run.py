@@ -48,7 +48,7 @@ def voxelize(
     if isinstance(read.content, StoredTensor):
         raise InputError(f"{read.source}: is voxelized already; spcli.read gives its tensor")
     if hard and spec.max_points is None:
-        raise UsageError("hard voxels have room for max_points points each: set max_points (--max-points)")
+        raise UsageError("hard voxels need a number of points per voxel: set max_points (--max-points)")
     engine = engine or load_engine("cpu")
     voxels = engine.voxelize(engine_points(read.content, spec), spec, point_map=point_map, hard=hard)
     return download_voxels(engine, voxels)

@@ -62,7 +62,7 @@ def check_tensor(stored: StoredTensor, spec: VoxelSpec | None, source: str) -> N
     """A tensor that was voxelized before must have been voxelized as the configuration says.
 
     Args:
-        stored: the tensor and its file's `meta`; what the file does not tell is not compared.
+        stored: the tensor and its file's `meta`; what the file does not say is not compared.
         spec: the configuration's voxelization; None accepts every tensor.
         source: for messages.
 

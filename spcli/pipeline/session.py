@@ -38,7 +38,7 @@ class RunResult(Struct, frozen=True):
     Attributes:
         network: the network, with every channel and shape known.
         frame: everything the engine brought back.
-        counts: where the points went; None for a tensor that does not tell.
+        counts: where the points went; None for a tensor whose file does not say.
         batch_size: scans in the input.
         time_s: seconds by phase.
         warnings: what was odd about the scan, what was left out, and which layers are empty; a sentence each.
@@ -274,7 +274,7 @@ class Session:
         return _Submitted(prepared, prepared.runner.submit(scan), counts, batch_size, seconds, warnings)
 
     def _ready_for(self, channels: int, spatial_shape: tuple[int, ...] | None) -> _Prepared:
-        """The network for inputs of so many channels, and of a shape where only the input tells it."""
+        """The network for inputs of so many channels, and of a shape where only the input has it."""
         started = perf_counter()
         key = (channels, spatial_shape)
         if key not in self._prepared:

@@ -79,7 +79,7 @@ def _file_bytes(path: str) -> bytearray:
         with open(path, "rb") as file:
             data = bytearray(os.fstat(file.fileno()).st_size)
             del data[file.readinto(data) :]
-            data += file.read()  # a pipe, or a file that is still growing, holds more than its size told
+            data += file.read()  # a pipe, or a file that is still growing, holds more than its size said
             return data
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path") from None

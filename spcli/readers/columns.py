@@ -1,6 +1,6 @@
 """How many columns a file of bare numbers has, and what they are called.
 
-The size of a `.bin` does not tell: most real files divide by more than one of 3 to 7. The step test does: a LiDAR
+The size of a `.bin` does not decide: most real files divide by more than one of 3 to 7. The step test does: a LiDAR
 writes neighbours one after the other, so with the right count consecutive points are close, and with a wrong one a
 point's x is its neighbour's intensity and they are far apart. The right count has the smallest median step.
 """
@@ -131,7 +131,7 @@ def check_count(values: NDArray[np.float32], wanted: int | tuple[str, ...], sour
         raise InputError(
             f"{source}: {found}; name its {best} columns, or pass --columns {count} to read it as {count} regardless"
         )
-    return count, (f"read as {count} columns as told, but {found}",)
+    return count, (f"read as {count} columns as asked, but {found}",)
 
 
 def attribute_warnings(values: NDArray[np.float32], names: tuple[str, ...]) -> tuple[str, ...]:
@@ -207,7 +207,7 @@ def _unconfirmed(best: int, fits: tuple[int, ...], steps: Mapping[int, Steps]) -
 def _settle(
     values: NDArray[np.float32], fits: tuple[int, ...], steps: Mapping[int, Steps], source: str
 ) -> tuple[int, tuple[str, ...]]:
-    """A count where the steps do not tell."""
+    """A count where the steps do not decide."""
     if not fits:
         raise InputError(
             f"{source}: {len(values)} float32 values do not divide into points of 3 to 7 columns; the file is cut "
@@ -219,7 +219,7 @@ def _settle(
         count = next(count for count in _LIKELIEST if count in fits)
         listed = " or ".join(str(each) for each in fits)
         return count, (
-            f"{listed} columns fit and there are too few points to tell, so it is taken as {count}; pass --columns",
+            f"{listed} columns fit and there are too few points to decide, so it is taken as {count}; pass --columns",
         )
     listed = "; ".join(f"{count} columns: {len(values) // count} points, {_metres(steps[count])}" for count in fits)
     raise InputError(

@@ -51,8 +51,8 @@ def named_cloud(fields: Mapping[str, NDArray[Any]], columns: Columns, source: st
     values = np.empty((len(fields["x"]), len(names)), np.float32)
     warnings: tuple[str, ...] = ()
     for position, name in enumerate(names):
-        values[:, position], told = to_float32(fields[name], f"column {name}")
-        warnings += told
+        values[:, position], found = to_float32(fields[name], f"column {name}")
+        warnings += found
     return PointCloud(values, names, source, warnings + attribute_warnings(values, names))
 
 

@@ -1,4 +1,4 @@
-"""Which reader a file needs: told by its first bytes; a suffix only decides where the content cannot."""
+"""Which reader a file needs: known by its first bytes; a suffix only decides where the content cannot."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def cloud_of(array: NDArray[Any], columns: Columns, source: str) -> PointCloud:
         return _structured(array, columns, source)
     if array.ndim != 2 or array.shape[1] < 3:
         raise InputError(
-            f"{source}: has shape {list(array.shape)}; points are [P, C], one row a point, x, y, z and more"
+            f"{source}: has shape {list(array.shape)}; points are [P, C], one row per point, x, y, z and more"
         )
     if array.shape[1] > _MOST_COLUMNS and array.shape[0] <= 7:
         raise InputError(f"{source}: has shape {list(array.shape)}, a column a point; save the transpose, [P, C]")
@@ -121,10 +121,10 @@ def _structured(array: NDArray[Any], columns: Columns, source: str) -> PointClou
     flat = array.reshape(-1)
     wide = [name for name in names if flat[name].ndim != 1 or flat[name].dtype.kind not in "fiub"]
     if wide:
-        raise InputError(f"{source}: field {wide[0]} is {array.dtype[wide[0]]}, not one number a point; split it")
+        raise InputError(f"{source}: field {wide[0]} is {array.dtype[wide[0]]}, not one number per point; split it")
     cloud = named_cloud({name: flat[name] for name in names}, columns, source)
-    told = tuple(text for name in cloud.columns for text in _converted(array.dtype[name], f"column {name}"))
-    return cloud if cloud.warnings else replace(cloud, warnings=told[:1])
+    warnings = tuple(text for name in cloud.columns for text in _converted(array.dtype[name], f"column {name}"))
+    return cloud if cloud.warnings else replace(cloud, warnings=warnings[:1])
 
 
 def _tensor(loaded: Mapping[str, NDArray[Any]], source: str) -> StoredTensor:

@@ -49,7 +49,7 @@ def stem_of(source: str) -> str:
 def find_scans(paths: Iterable[str]) -> list[ScanPath]:
     """The scans that `paths` name, in that order; a directory stands for the scans below it, sorted by path.
 
-    Files given by name are not looked at: reading tells what is wrong with them, one by one.
+    Files given by name are not looked at: reading reports what is wrong with them, one by one.
 
     Raises:
         InputError: a directory holds no scan.

@@ -57,9 +57,9 @@ def read(raw: RawScan, columns: Columns) -> PointCloud:
 def _without_count(lines: list[tuple[int, bytes]], source: str) -> list[tuple[int, bytes]]:
     if not lines or len(lines[0][1].split()) != 1 or not lines[0][1].strip().isdigit():
         return lines
-    told, points = int(lines[0][1]), len(lines) - 1
-    if told != points:
-        raise InputError(f"{source}: says it has {told} points but has {points} lines of them; copy it again")
+    declared, points = int(lines[0][1]), len(lines) - 1
+    if declared != points:
+        raise InputError(f"{source}: says it has {declared} points but has {points} lines of them; copy it again")
     return lines[1:]
 
 

@@ -158,7 +158,7 @@ def _place(layer: LayerInfo) -> tuple[str, bool]:
 
 
 def _rule_stats(layer: LayerInfo, rules: _Rules, executed: bool) -> Stats:
-    """What only the rules tell."""
+    """What only the rules show."""
     if not rules.know(layer):
         return {}
     histogram, masks = rules.histograms(layer)
@@ -182,7 +182,7 @@ def _joined_values(layer: LayerInfo, network: Network, frame: Frame) -> int:
 
 
 def layer_pairs(layer: LayerInfo, frame: Frame) -> tuple[int, ...]:
-    """The pairs a layer multiplies, by tap; a Linear layer has one a site, a layer without weights or window none."""
+    """The pairs a layer multiplies, by tap; a Linear layer has one per site, a layer without weights or window none."""
     if layer.key is not None:
         return frame.counts[layer.key].pairs_per_offset
     return (frame.sites[layer.out_sites] if f"{layer.name}.weight" in layer.parameters else 0,)

@@ -313,7 +313,7 @@ def test_a_summary_counts_rules_an_output_and_lonely_sites(spcli, dump):
 
 def test_a_summary_for_people_draws_the_histogram_and_the_offsets(spcli, dump):
     text = spcli("inspect-rulebook", dump, "--summary", "--format", "table").out.decode()
-    assert "subm1: rules an output" in text and "down: rules an offset" in text and "####" in text
+    assert "subm1: rules per output" in text and "down: rules per offset" in text and "####" in text
 
 
 def test_a_file_that_is_there_is_replaced_only_when_asked(spcli, dump, tmp_path):

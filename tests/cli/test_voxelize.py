@@ -135,7 +135,7 @@ def test_a_number_of_columns_is_an_order_however_it_is_given(spcli, scan, config
     path.write_bytes(scan.read_bytes()[: 3 * 4 * 4 * 1000])
     outcome = spcli("voxelize", path, "--config", config, *told, "-o", tmp_path / "out")
     assert outcome.code == 0
-    assert "read as 3 columns as told, but its points step like 4 columns" in outcome.err
+    assert "read as 3 columns as asked, but its points step like 4 columns" in outcome.err
     assert meta(tmp_path / "out" / "scan.voxels.npz")["channels"] == ["x", "y", "z"]
     named = ("--set", "voxelize.columns=[x,y,z]")
     assert spcli("voxelize", path, "--config", config, *named, "-o", tmp_path / "named").code == 4

@@ -6,29 +6,18 @@ import numpy as np
 import pytest
 
 import spcli
+from presets import scan_for
 from reference64 import output64, relative_l2
-from spcli.config import Config, load_preset, preset_names
+from spcli.config import load_preset, preset_names
 from spcli.engines.base import Want
 from spcli.pipeline.channels import engine_points
 from spcli.points import PointCloud
-from spcli.sample import street_scan
 from spcli.sparse_tensor import SparseTensor
 from spcli.weights import fold, initial_parameters
 
 # Relative L2 errors against float64 that the CPU engine promises.
 BACKBONE, U_NET = 2e-6, 5e-6
 BOUNDS = {"minkunet-semantickitti": U_NET, "spunet-scannet": U_NET}
-
-
-def scan_for(config: Config) -> PointCloud:
-    """A thinned street with the columns that `config` names; room-sized for rooms."""
-    street = street_scan(0, 9000)
-    assert config.voxelize is not None and config.voxelize.columns is not None
-    draw = np.random.default_rng(0)
-    values = draw.uniform(0, 1, (len(street.values), len(config.voxelize.columns))).astype(np.float32)
-    scale = config.voxelize.voxel_size[0] / 0.05
-    values[:, :3] = street.values[:, :3] * np.float32(min(scale, 1.0))
-    return PointCloud(values, config.voxelize.columns, "a thinned street")
 
 
 @pytest.mark.parametrize("name", preset_names())

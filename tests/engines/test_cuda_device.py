@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_configs import scan_for
 
 import spcli
+from presets import scan_for
 from reference64 import output64, relative_l2
 from spcli.config import Config, load_preset, preset_names
 from spcli.engines import load_engine

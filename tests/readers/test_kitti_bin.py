@@ -212,7 +212,7 @@ def test_too_few_points_to_tell_are_taken_as_the_commonest_layout_with_a_warning
     scan = cloud(write(tmp_path / "a.bin", draw.uniform(1, 9, values)))
     assert scan.values.shape == (values // taken, taken)
     assert len(scan.warnings) == 1
-    assert "too few points to tell" in scan.warnings[0]
+    assert "too few points to decide" in scan.warnings[0]
     assert "--columns" in scan.warnings[0]
 
 
@@ -225,7 +225,7 @@ def test_a_short_scan_is_told_by_its_steps_where_they_are_clear(tmp_path: Path, 
 def test_a_scan_of_no_returns_only_is_read_with_a_warning(tmp_path: Path) -> None:
     scan = cloud(write(tmp_path / "a.bin", np.zeros((600, 4))))
     assert scan.values.shape == (600, 4)
-    assert "too few points to tell" in scan.warnings[0]
+    assert "too few points to decide" in scan.warnings[0]
 
 
 @pytest.mark.parametrize(

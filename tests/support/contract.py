@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -9,9 +11,23 @@ import numpy as np
 
 import oracle
 from fences import Fences
+from spcli.errors import ConfigError
 from spcli.geometry import ConvGeometry
 from spcli.rulebook import Rulebook
 from spcli.sparse_tensor import SparseTensor
+
+INDEXED_CELLS = 2**62
+"""Cells, those of all scans of a batch together, up to which every engine must go."""
+
+
+@contextmanager
+def refusal_allowed(cells: int) -> Iterator[None]:
+    """Lets an engine refuse a grid of more cells than every engine must index, if it names a way out."""
+    try:
+        yield
+    except ConfigError as refusal:
+        if cells <= INDEXED_CELLS or "or use --device cpu" not in str(refusal):
+            raise
 
 
 def tuples(indices: np.ndarray) -> list[oracle.Site]:

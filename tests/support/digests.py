@@ -65,6 +65,7 @@ def convolved(engine: Any, in_channels: int, out_channels: int, kind: Any = "gel
 
 def network(engine: Any) -> str:
     """Every layer of a U-Net, and its rules."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engines"))
     from test_program import everything, u_net
 
     base = scene(*SCENE)

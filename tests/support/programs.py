@@ -144,7 +144,7 @@ class ProgramBuilder:
         return self._append(CompressHeight, Value(flat, self.values[value].channels * depth), value)
 
     def global_pool(self, value: int, reduce: Any) -> int:
-        """One row a scan."""
+        """One row per scan."""
         rows = self._new_sites(())
         self.index_ops.append(GlobalSites(self.values[value].sites, rows))
         return self._append(GlobalPool, Value(rows, self.values[value].channels), value, reduce)

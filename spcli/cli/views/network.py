@@ -90,7 +90,7 @@ def network_text(description: Record) -> str:
 
 
 def _shape(shape: list[int] | None) -> str:
-    return "the scan's own" if shape is None else shown(shape) or "one row a scan"
+    return "the scan's own" if shape is None else shown(shape) or "one row per scan"
 
 
 def print_plan(config: Config, network: Network, jobs: Sequence[tuple[Job, int]], form: str) -> None:

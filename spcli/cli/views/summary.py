@@ -36,10 +36,10 @@ def _histogram(row: Record) -> str:
     """Rules per output and rules per offset, drawn with bars."""
     counts = row["pairs_per_output"]["histogram"]
     most = max(counts, default=0)
-    lines = [f"{row['key']}: rules an output"]
+    lines = [f"{row['key']}: rules per output"]
     lines += [f"{rules:4} {count:>10,}  {'#' * -(-40 * count // most)}" for rules, count in enumerate(counts) if count]
     texts = [f"{','.join(map(str, at))}: {n:,}" for at, n in zip(row["offsets"], row["pairs_per_offset"], strict=True)]
     width = max(map(len, texts), default=0)
     side = row["kernel_size"][-1]
     grid = ["  ".join(text.rjust(width) for text in texts[at : at + side]) for at in range(0, len(texts), side)]
-    return "\n".join([*lines, f"{row['key']}: rules an offset", *grid])
+    return "\n".join([*lines, f"{row['key']}: rules per offset", *grid])

@@ -94,7 +94,7 @@ def _flat_keys(sites: CpuSites) -> NDArray[np.int64]:
 
 
 def collapse(sites: CpuSites) -> CpuSites:
-    """One row a scan of the batch."""
+    """One row per scan of the batch."""
     return CpuSites((), sites.batch_size, None)
 
 

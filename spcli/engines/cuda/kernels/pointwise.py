@@ -80,7 +80,7 @@ def height_compression(
 ):  # fmt: skip
     """Into zeros `[capacity, channels * height]`: input row at height z to columns `c * height + z` of its flat site.
 
-    `indices` are those of 3-D sites, four numbers a row; `flat` holds each site's flat row.
+    `indices` are those of 3-D sites, four numbers per row; `flat` holds each site's flat row.
     """
     total = tl.load(total_ptr)
     first = tl.program_id(0) * ROWS
