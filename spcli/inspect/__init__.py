@@ -20,26 +20,7 @@ from spcli.inspect.sites import Metres, Site, SiteTable, Where, rows_of
 from spcli.inspect.summary import rule_counts, rulebook_summary, summary
 
 __all__ = [
-    "KeyedRulebook",
-    "Metres",
-    "Query",
-    "RuleChunk",
-    "Site",
-    "SiteTable",
-    "TableChunk",
-    "Where",
-    "absence",
-    "check_keys",
-    "choose",
-    "hash_tables",
-    "load_dump",
-    "load_rulebooks",
-    "rows_at",
-    "rows_of",
-    "rule_columns",
-    "rule_counts",
-    "rule_kinds",
-    "rulebook_summary",
-    "rules",
-    "summary",
-]
+    "KeyedRulebook", "Metres", "Query", "RuleChunk", "Site", "SiteTable", "TableChunk", "Where", "absence",
+    "check_keys", "choose", "hash_tables", "load_dump", "load_rulebooks", "rows_at", "rows_of", "rule_columns",
+    "rule_counts", "rule_kinds", "rulebook_summary", "rules", "summary",
+]  # fmt: skip

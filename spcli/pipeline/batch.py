@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct, structs
 
@@ -87,24 +87,6 @@ class Failure(Struct, frozen=True):
     """Stands in for the outcome of a scan that went wrong."""
 
     error: SpcliError
-
-
-class Stage(Protocol):
-    """The computation in the middle of a batch; up to `depth` scans are in it at once."""
-
-    @property
-    def schema(self) -> str:
-        """The schema of the records."""
-
-    @property
-    def depth(self) -> int:
-        """Scans that may be submitted before the first one's outcome is asked for."""
-
-    def submit(self, scan: Scan) -> Any:
-        """Hand a scan to the engine; gives what `outcome` needs."""
-
-    def outcome(self, job: Job, scan: Scan, submitted: Any) -> Outcome:
-        """Wait for the engine and describe the result."""
 
 
 def voxelize_scans(batch: Batch, engine: Engine, spec: VoxelSpec, *, point_map: bool, hard: bool) -> Iterator[Record]:
@@ -196,6 +178,10 @@ class _Voxelizing:
     def _record(self, job: Job, tensor: SparseTensor, counts: ScanCounts | None, warnings: list[str]) -> Record:
         record = scan_record(self.schema, job, self.engine.name, counts, len(tensor.indices))
         return {**record, "spatial_shape": list(tensor.spatial_shape), "warnings": warnings}
+
+
+Stage = _Running | _Voxelizing
+"""The computation in the middle of a batch, of which `depth` scans may be submitted before the first outcome."""
 
 
 def process(batch: Batch, stage: Stage) -> Iterator[Record]:

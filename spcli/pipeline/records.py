@@ -124,7 +124,7 @@ def empty_layers_warning(network: Network, frame: Frame) -> list[str]:
 
 
 def not_finite_warnings(frame: Frame) -> list[str]:
-    """A warning for each output with values that are not finite. A finite sum shows at less cost that there are none."""
+    """A warning for each output with values that are not finite; a finite sum shows at less cost that none are."""
     found = []
     for name, output in frame.outputs.items():
         with np.errstate(all="ignore"):

@@ -22,18 +22,9 @@ from spcli.plot.canvas import PictureOptions, check_target, styled, write_figure
 from spcli.plot.sites import SiteSet, site_sets
 
 __all__ = [
-    "LAYER_PICTURES",
-    "PICTURES",
-    "RULEBOOK_PICTURES",
-    "PictureOptions",
-    "SiteSet",
-    "check_target",
-    "plot_layers",
-    "plot_rulebook",
-    "plot_sites",
-    "plot_sweep",
-    "site_sets",
-]
+    "LAYER_PICTURES", "PICTURES", "RULEBOOK_PICTURES", "PictureOptions", "SiteSet", "check_target", "plot_layers",
+    "plot_rulebook", "plot_sites", "plot_sweep", "site_sets",
+]  # fmt: skip
 
 PICTURES = {
     "kernel": ("spcli.plot.kernel", "the kernel over the grid, and which inputs feed which outputs"),

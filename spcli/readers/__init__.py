@@ -19,23 +19,9 @@ from spcli.readers.paths import ScanPath, colliding, find_scans, read_list, stem
 from spcli.readers.scan import SORTED, STDIN, Columns, RawScan, Reader, Scan, StoredTensor
 
 __all__ = [
-    "READERS",
-    "SORTED",
-    "STDIN",
-    "Columns",
-    "Format",
-    "RawScan",
-    "Scan",
-    "ScanPath",
-    "StoredTensor",
-    "colliding",
-    "find_scans",
-    "load",
-    "parse",
-    "read",
-    "read_list",
-    "stem_of",
-]
+    "READERS", "SORTED", "STDIN", "Columns", "Format", "RawScan", "Scan", "ScanPath", "StoredTensor", "colliding",
+    "find_scans", "load", "parse", "read", "read_list", "stem_of",
+]  # fmt: skip
 
 
 def read(source: str, columns: Columns = None) -> Scan:

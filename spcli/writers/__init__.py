@@ -19,20 +19,7 @@ SUFFIXES = {
 }
 
 __all__ = [
-    "CONFIGURATION",
-    "MANIFEST",
-    "SUFFIXES",
-    "Target",
-    "append_manifest",
-    "read_manifest",
-    "replacing",
-    "save_npz",
-    "stats_text",
-    "write_configuration",
-    "write_features",
-    "write_points",
-    "write_rulebooks",
-    "write_stats",
-    "write_text",
-    "write_voxels",
-]
+    "CONFIGURATION", "MANIFEST", "SUFFIXES", "Target", "append_manifest", "read_manifest", "replacing", "save_npz",
+    "stats_text", "write_configuration", "write_features", "write_points", "write_rulebooks", "write_stats",
+    "write_text", "write_voxels",
+]  # fmt: skip
