@@ -26,6 +26,7 @@ from spcli.pipeline.run import run as run
 from spcli.pipeline.run import voxelize as voxelize
 from spcli.pipeline.session import RunResult as RunResult
 from spcli.pipeline.session import Session as Session
+from spcli.placement import Placement as Placement
 from spcli.plot import plot_layers as plot_layers
 from spcli.plot import plot_rulebook as plot_rulebook
 from spcli.plot import plot_sites as plot_sites

@@ -30,7 +30,7 @@ def draw(keyed: KeyedRulebook, options: PictureOptions, colours: Colours) -> Fig
         f"{counted(len(counts), 'output site')}, {mean}. "
         "Percentages are shares of the output sites."
     )
-    title = headline(options.source, f"{keyed.key}: rules an output site")
+    title = headline(options.source, f"{keyed.key}: rules per output site")
     figure = new_figure(max(6.4, 1.2 + 0.34 * min(len(bars), MOST_LABELS)), 3.4, (title, text), colours)
     axes = figure.subplots()
     axes.bar(np.arange(len(bars)), bars, width=0.82, color=colours.first)
@@ -38,7 +38,7 @@ def draw(keyed: KeyedRulebook, options: PictureOptions, colours: Colours) -> Fig
     axes.xaxis.set_major_locator(MaxNLocator(min(len(bars), MOST_LABELS), integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.set_xlabel("rules an output site")
+    axes.set_xlabel("rules per output site")
     axes.set_ylabel("output sites")
     axes.set_xlim(-0.6, len(bars) - 0.4)
     axes.set_ylim(0, max(1, bars.max()) * 1.18)

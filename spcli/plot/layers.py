@@ -1,4 +1,4 @@
-"""Every layer of a run as bars: active sites, density, rules an output site and multiply-adds."""
+"""Every layer of a run as bars: active sites, density, rules per output site and multiply-adds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw(layers: Sequence[Layer], options: PictureOptions, colours: Colours) -> 
         ("active output sites", "first", [_number(layer.get("out_sites")) for layer in layers], compact),
         ("active share of the output grid", "first", [100 * _number(layer.get("out_density")) for layer in layers],
          _percent),
-        ("rules an output site", "second", [_rules(layer) for layer in layers], _decimal),
+        ("rules per output site", "second", [_rules(layer) for layer in layers], _decimal),
         ("multiply-adds (MACs)", "third", [_number(layer.get("macs")) for layer in layers], compact),
     )  # fmt: skip
     panels = figure.subplots(1, len(columns), sharey=True)

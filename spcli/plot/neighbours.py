@@ -47,7 +47,7 @@ def _draw(keyed: KeyedRulebook, options: PictureOptions, colours: Colours, reduc
     drawn = show(axes, image, part, step, (colour_map(colours), norm, keyed.out_placement))
     if book.geometry.ndim == 2 and keyed.out_placement is None:
         axes.invert_yaxis()  # images count rows from the top
-    label = "rules an output site" + (f" ({reduce})" if step > 1 or book.geometry.ndim == 3 else "")
+    label = "rules per output site" + (f" ({reduce})" if step > 1 or book.geometry.ndim == 3 else "")
     colour_bar(figure, drawn, axes, label, ticks=MaxNLocator(8, integer=True))
     return figure
 
