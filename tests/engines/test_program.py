@@ -17,7 +17,7 @@ from programs import ACTIVATIONS, Evaluation, ProgramBuilder, evaluate, programs
 from spcli.engines.base import Frame, Points, Want
 from spcli.geometry import regular_geometry, submanifold_geometry
 from spcli.grid import VoxelSpec
-from spcli.program import Activation
+from spcli.program import INPUT, Activation
 from spcli.sparse_tensor import SparseTensor
 from strategies import examples, real_features
 
@@ -275,6 +275,19 @@ def test_a_program_may_begin_with_points(engine: Any) -> None:
     assert all(seconds >= 0 for seconds in frame.time_s.values())
     for name in builder.layers:
         np.testing.assert_allclose(frame.outputs[name].features, same.outputs[name].features, atol=1e-5)
+
+
+def test_the_input_may_be_wanted_like_a_layer(engine: Any) -> None:
+    """Frame after frame, also where a recording is replayed."""
+    builder = ProgramBuilder([(6, 6, 6)], 1)
+    builder.convolve(builder.build_map(0, CUBE3), 0, 3)
+    program = builder.program()
+    runner = engine.compile(program, builder.parameters, Want(layers=(INPUT, program.output)))
+    for seed, count in ((1, 40), (2, 30), (3, 45)):
+        tensor = scene(seed, count, (6, 6, 6))
+        frame = runner.result(runner.submit(tensor))
+        np.testing.assert_array_equal(frame.outputs[INPUT].features, tensor.features)
+        np.testing.assert_array_equal(frame.outputs[INPUT].indices, tensor.indices)
 
 
 @pytest.mark.parametrize("behind", ["nothing", "a pool", "a concatenation", "a sum"])
