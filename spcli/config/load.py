@@ -10,7 +10,7 @@ import msgspec
 
 from spcli.config.convert import Report, convert, shown, unknown_key, with_shorthands_expanded
 from spcli.config.expand import RawLayer, expand_layers, with_defaults
-from spcli.config.locations import Places
+from spcli.config.locations import Locations
 from spcli.config.overrides import Override, apply_to_layers, apply_to_sections, read_overrides, stray_variables
 from spcli.config.presets import find_config, preset_path
 from spcli.config.sections import VERSION, Defaults, Voxelize, check_voxelize, voxelize_warnings
@@ -44,7 +44,7 @@ class Config(msgspec.Struct, frozen=True):
         resolved: the same configuration as YAML text with every default written out; loading it gives this again.
         source: the file's path.
         warnings: what is allowed but seldom meant, one sentence each.
-        places: where the values came from, for messages.
+        locations: where the values came from, for messages.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Config(msgspec.Struct, frozen=True):
     columns: int | tuple[str, ...] | None = None
     source: str = ""
     warnings: tuple[str, ...] = ()
-    places: Places = msgspec.field(default_factory=Places)
+    locations: Locations = msgspec.field(default_factory=Locations)
 
     @property
     def digest(self) -> str:
@@ -71,7 +71,7 @@ class Config(msgspec.Struct, frozen=True):
         """
         network, problems = lower_layers(self.layers, self.voxelize, in_channels, spatial_shape)
         if network is None:
-            raise ConfigError(self.places.locate_all(problems), self.source)
+            raise ConfigError(self.locations.locate_all(problems), self.source)
         return network
 
 
@@ -137,7 +137,7 @@ class _Reader:
     def __init__(self, source: str, only_voxelize: bool = False) -> None:
         self._source = source
         self._left_out = ("defaults", "layers") if only_voxelize else ()
-        self._places = Places()
+        self._locations = Locations()
         self._problems: list[Problem] = []
         self._of_overrides: list[Problem] = []
 
@@ -156,12 +156,12 @@ class _Reader:
         layers = [self._layer(entry) for entry in raw]
         self._check_network(layers, trusted, "voxelize" in root)
         if self._problems or self._of_overrides:
-            raise ConfigError(self._places.locate_all(self._problems) + self._of_overrides, self._source)
+            raise ConfigError(self._locations.locate_all(self._problems) + self._of_overrides, self._source)
         readable = tuple(layer for layer in layers if isinstance(layer, Layer))
         spec = section.spec() if section else None
         warnings = (*(voxelize_warnings(spec) if spec else ()), *stray_variables(environ))
         resolved, columns = _resolved(name, section, readable), section.columns if section else None
-        return Config(name, spec, readable, resolved, columns, self._source, warnings, self._places)
+        return Config(name, spec, readable, resolved, columns, self._source, warnings, self._locations)
 
     def _data(self, text: str) -> dict[str, Any]:
         """The file as a mapping; what makes that impossible is raised at once."""
@@ -173,7 +173,7 @@ class _Reader:
             got = "is empty" if document.data is None else f"holds {shown(document.data)}"
             message = f"{got}; a configuration has the keys {', '.join(_ROOT_KEYS)}"
             raise ConfigError([Problem(message)], self._source)
-        self._places.lines = document.lines
+        self._locations.lines = document.lines
         self._problems += document.problems
         return document.data
 
@@ -186,7 +186,7 @@ class _Reader:
     def _apply(self, result: tuple[list[Override], list[Problem]]) -> None:
         written, problems = result
         self._of_overrides += problems
-        self._places.labels.update({override.key: override.label for override in written})
+        self._locations.labels.update({override.key: override.label for override in written})
 
     def _header(self, root: Mapping[str, Any]) -> str:
         for key in root:
@@ -227,15 +227,15 @@ class _Reader:
             self._report(f"expected a list of layers, got {shown(entries)}", "layers")
             return []
         raw, problems = expand_layers(entries)
-        self._problems += [Problem(p.message, p.key, self._places.line(path)) for p, path in problems]
+        self._problems += [Problem(p.message, p.key, self._locations.line(path)) for p, path in problems]
         for layer in raw:
             if isinstance(layer.fields, dict):
                 layer.fields = with_defaults(layer.fields, defaults)
-            if layer.key in self._places.layers:
-                line = self._places.line(self._places.layers[layer.key])
+            if layer.key in self._locations.layers:
+                line = self._locations.line(self._locations.layers[layer.key])
                 layer.twin = True
                 self._report(f"is {layer.name!r}, as that of the layer on line {line}; rename one", f"{layer.key}.name")
-            self._places.layers[layer.key] = layer.path
+            self._locations.layers[layer.key] = layer.path
         return raw
 
     def _apply_to_layers(self, raw: Iterable[RawLayer], overrides: Sequence[Override]) -> None:

@@ -1,4 +1,4 @@
-"""Dotted keys to the places a user can go to: a line of the file, or the override that set the value."""
+"""From dotted keys to what a user can go to: a line of the file, or the override that set the value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spcli.config.yaml_text import Path
 from spcli.errors import Problem
 
 
-class Places(Struct):
+class Locations(Struct):
     """Where the values of a configuration came from.
 
     Attributes:
@@ -24,7 +24,7 @@ class Places(Struct):
     labels: dict[str, str] = {}
 
     def locate_all(self, problems: Iterable[Problem]) -> list[Problem]:
-        """Problems with their places, in file order; those of a repeat's iterations are given once."""
+        """Problems with their locations, in file order; those of a repeat's iterations are given once."""
         located = [self.locate(problem) for problem in problems]
         first = {(p.line, p.message) if p.line else (p.key, p.message): p for p in reversed(located)}
         return sorted(first.values(), key=lambda p: (p.line is None, p.line or 0, p.key))
