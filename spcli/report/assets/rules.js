@@ -142,7 +142,7 @@ function markSources(kind, wanted, sources, { rules, from, to }) {
     for (let rule = 0; rule < inRows.length; rule++) if (wanted[outRows[rule]]) sources[inRows[rule]] = 1;
     return;
   }
-  // Without rules per output row reads its own row, its column of cells (flatten), or its whole scan (global).
+  // Without rules an output row reads its own row, its column of cells (flatten), or its whole scan (global).
   for (let row = 0; row < sources.length; row++) {
     let reader = row;
     if (kind === "flatten") reader = rowOf(to, [from[0][row], from[2][row], from[3][row]]);
