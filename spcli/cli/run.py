@@ -128,9 +128,8 @@ def command(
     want = _want(jobs[0], config)
     weights = _weights(parameters, choices, batch, want.values)
     work = _batch(config, jobs, choices, batch, network.columns, weights if want.values else None)
-    label = weights.describe() if want.values else None
     session = Session(config, weights=weights, device=engine, want=want, graph=not choices.no_graph)
-    return print_records(run_scans(work, session, label), form, work, choices.to_stdout)
+    return print_records(run_scans(work, session, work.settings["weights"]), form, work, choices.to_stdout)
 
 
 def _given(config: Config, parameters: WeightChoices) -> list[str | None]:

@@ -128,6 +128,7 @@ class _Running:
         return self.session.submit(scan)
 
     def outcome(self, job: Job, scan: Scan, submitted: int) -> Outcome:
+        """Wait for the frame; describe it, and say how its files are written."""
         result = self.session.result(submitted)
         engine = self.session.engine
         record = scan_record(self.schema, job, engine.name, result.counts, result.frame.sites[0])
@@ -255,7 +256,7 @@ def _writer(batch: Batch, schema: str) -> Callable[[Job, str, Outcome | Failure]
     """Writes an outcome with its line in the manifest, and before the first of them the configuration."""
 
     @cache
-    def explain(folder: str) -> None:
+    def configure(folder: str) -> None:
         write_configuration(folder, batch.config)
 
     def write(job: Job, digest: str, found: Outcome | Failure) -> Record:
@@ -265,7 +266,7 @@ def _writer(batch: Batch, schema: str) -> Callable[[Job, str, Outcome | Failure]
             return found.record
         started = perf_counter()
         if batch.folder is not None:
-            explain(batch.folder)
+            configure(batch.folder)
         for kind, target in job.outputs.items():
             found.writes[kind](target)
         time_s = rounded({**found.time_s, "write": perf_counter() - started})

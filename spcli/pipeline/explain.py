@@ -118,5 +118,5 @@ def _last_explainable(network: Network) -> str:
 
 def _layers_of(network: Network, slots: tuple[int, ...]) -> dict[int, str]:
     """What to call the values of some slots in a `Want`: layers, and the input."""
-    names = {slot: name for name, slot in network.program.layers.items()}
-    return {slot: names.get(slot, INPUT) for slot in slots}
+    names = {0: INPUT, **{slot: name for name, slot in network.program.layers.items()}}
+    return {slot: names[slot] for slot in slots}
