@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | sanitize | cuda-check | compile-table: each makes .venv when it needs it and uses it again afterwards.
+# make demo | test | lint | docs | bench | sanitize | cuda-check | compile-table: each makes .venv when it needs it and uses it again afterwards.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 SCAN := sample_data/street_000.bin
 SANITIZED := build/sanitize
 
-.PHONY: demo test lint bench sanitize cuda-check compile-table format clean
+.PHONY: demo test lint docs bench sanitize cuda-check compile-table format clean
 
 demo: $(VENV)/spcli.stamp
 	$(BIN)/spcli run --config configs/quickstart.yaml $(SCAN) -o out/demo --overwrite --format table
@@ -24,6 +24,12 @@ lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The variable silences a notice that mkdocs-material prints at every start: it ends in May 2027.
+docs: $(VENV)/test.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo 'The site is in build/site; open build/site/index.html, or serve the folder, which the search needs:' >&2
+	@echo '  $(BIN)/python -m http.server --directory build/site' >&2
 
 format: $(VENV)/lint.stamp
 	$(BIN)/ruff format .
@@ -76,9 +82,9 @@ $(VENV)/spcli.stamp: $(COMPILED)
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/spcli.stamp
-	$(INSTALL) '.[test,plot]'
+	$(INSTALL) '.[test,plot,docs]'
 	touch $@
 
 $(VENV)/lint.stamp: $(VENV)/test.stamp
-	$(INSTALL) '.[test,plot,lint]'
+	$(INSTALL) '.[test,plot,docs,lint]'
 	touch $@
