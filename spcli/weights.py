@@ -1,6 +1,6 @@
 """Parameters: drawn from a seed, read from and written to files, checked against a network, folded for engines.
 
-Names and shapes are those of CONTRACT section 4: `L.weight` is `[Cout, *kernel_size, Cin]` for every kind of layer, in
+Names and shapes are those of docs/files.md: `L.weight` is `[Cout, *kernel_size, Cin]` for every kind of layer, in
 float32. `READERS` is the table of file formats; one for another project's checkpoints is one more line and gives the
 same names.
 """
@@ -36,7 +36,7 @@ _PIECE = 1 << 15
 
 
 def initial_parameters(network: Network, seed: int) -> Parameters:
-    """Seeded parameters, layer by layer, as CONTRACT section 4 defines them.
+    """Seeded parameters, layer by layer, as docs/files.md defines them.
 
     Each layer has its own generator, so a layer's values depend on its name, its shapes and the seed alone. The bound
     of a weight is He's for uniform draws, sqrt(6 / (V * Cin)), which keeps the variance through deep sparse networks.

@@ -55,7 +55,7 @@ def network() -> Network:
 
 
 def test_draws_are_those_of_the_contract(network: Network) -> None:
-    """Each step of CONTRACT section 4, written out for a layer with everything."""
+    """Each step of what docs/files.md says, written out for a layer with everything."""
     generator = np.random.Generator(np.random.PCG64([7, zlib.crc32(b"conv")]))
     bound = sqrt(6 / (27 * 4))
     expected = {

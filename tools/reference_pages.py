@@ -124,7 +124,7 @@ def presets() -> str:
             first = file.readline().removeprefix("#").strip()
         config = load_preset(name)
         assert config.voxelize is not None
-        size = " × ".join(f"{side:g}" for side in config.voxelize.voxel_size)
+        size = " x ".join(f"{side:g}" for side in config.voxelize.voxel_size)
         rows.append((f"`{name}`", _cell(first), size))
     return _table(("preset", "is", "voxels in metres (x, y, z)"), rows)
 

@@ -20,7 +20,7 @@ OK, UNEXPECTED, INTERRUPTED, TERMINATED = 0, 1, 130, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and end the process with the exit code of CONTRACT section 2."""
+    """Run the command line and end the process with one of the exit codes of docs/exit-codes.md."""
     # Importing makes hundreds of thousands of objects and almost no garbage: looking for it costs a tenth of a start.
     gc.set_threshold(200_000, 20, 20)
     with suppress(ValueError):  # outside the main thread, as in tests, signals are someone else's

@@ -182,7 +182,7 @@ class Engine(Protocol):
         """A host copy of the first `count` rows that the caller owns."""
 
     def voxelize(self, points: Points, spec: VoxelSpec, *, point_map: bool = False, hard: bool = False) -> Voxels:
-        """Points to voxels, exactly as CONTRACT section 3 has it."""
+        """Points to voxels, exactly as docs/files.md defines them."""
 
     def sites(self, indices: NDArray[np.int32], spatial_shape: tuple[int, ...], batch_size: int) -> Sites:
         """Sites from canonical indices `[N, 1 + D]`."""

@@ -141,7 +141,7 @@ class Lowered(msgspec.Struct, frozen=True):
         in_channels: channels of all inputs together, 0 where not known yet.
         key: the rulebook it uses, None without one.
         kernel_volume: taps V, 1 without a kernel.
-        parameters: suffix (such as `norm.weight`) to shape, in the order of CONTRACT section 4.
+        parameters: suffix (such as `norm.weight`) to shape, in the order of docs/files.md.
         norm: the norm, for folding.
         inverse: whether the rulebook is used with its ends swapped.
     """

@@ -27,7 +27,7 @@ def voxelize(
     hard: bool = False,
     engine: Engine | None = None,
 ) -> VoxelizedScan:
-    """The voxels of one scan, exactly as CONTRACT section 3 has it.
+    """The voxels of one scan, exactly as docs/files.md defines them.
 
     Args:
         scan: a path, "-" for standard input, points `[P, C]` as an array or anything with `__dlpack__`, or a

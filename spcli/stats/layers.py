@@ -29,7 +29,7 @@ Stats = dict[str, Any]
 def scan_stats(
     network: Network, frame: Frame, scan: ScanCounts | None = None, batch_size: int = 1, executed: bool = False
 ) -> Stats:
-    """The `spcli.stats/1` object of one scan, as CONTRACT section 4 and docs/statistics.md list it.
+    """The `spcli.stats/1` object of one scan, as docs/statistics.md lists it.
 
     A ratio whose denominator is 0 is None. A Linear layer counts one pair a site (its kernel volume is 1) but stores
     no rule. `bytes` is what a layer must move if nothing stays in a cache: features in (every
@@ -70,7 +70,7 @@ def scan_stats(
 
 
 def point_counts(counts: ScanCounts) -> dict[str, int]:
-    """Where the points of a scan went, by the names of CONTRACT section 4."""
+    """Where the points of a scan went, by the names that docs/statistics.md gives."""
     return {name: getattr(counts.points, name) for name in POINT_COUNTS}
 
 

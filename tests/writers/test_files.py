@@ -1,4 +1,4 @@
-"""The files hold what CONTRACT section 4 lists, under those names and dtypes."""
+"""The files hold what docs/files.md lists, under those names and dtypes."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _REDUCE = {"mean": 0, "first": 1, "max": 2, "sum": 3}
 
 
 def voxelize(points: Points, spec: VoxelSpec, *, point_map: bool = False, hard: bool = False) -> Voxels:
-    """Points to voxels, exactly as CONTRACT section 3 has it.
+    """Points to voxels, exactly as docs/files.md defines them.
 
     Raises:
         ConfigError: the grid has an axis without a cell, or with more cells than an int32 site can hold.

@@ -61,7 +61,7 @@ class DeviceVoxels:
 
 
 def voxelize(points: Points, spec: VoxelSpec, capacity: Capacity, dtype: str, options: VoxelOptions) -> Voxels:
-    """Points to voxels, exactly as CONTRACT section 3 has it.
+    """Points to voxels, exactly as docs/files.md defines them.
 
     Raises:
         ConfigError: the grid has an axis without a cell or with more cells than an int32 site can hold, or more cells
