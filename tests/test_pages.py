@@ -20,7 +20,7 @@ from tools.reference_pages import on_page_markdown
 PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in pages()}
 README = PAGES["README.md"]
 MAKE_TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-NOT_OURS = {"cd", "git"}
+NOT_OURS = {"cd", "git", "source"}
 """Commands of a shell that pages need to say where to begin."""
 
 

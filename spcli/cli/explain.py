@@ -108,7 +108,7 @@ def _of_scan(
     if parameters.weights is None:
         console.warn(f"no --weights: parameters are {weights.describe()}")
     scan = read_scan(raw, network, config)
-    explainer = Explainer(config, scan, layer, weights=weights, engine=engine_for(where))
+    explainer = Explainer(config, scan, layer, weights=weights, device=engine_for(where))
     return explainer.explain(explainer.row(choices.site))
 
 

@@ -135,7 +135,7 @@ def _of_points(config: Config | None, scan: Scan, points: PointCloud, color: str
     if config is None or config.voxelize is None:
         raise UsageError(f"{scan.source}: holds points; give --config FILE or --preset NAME to voxelize them")
     spec = config.voxelize
-    voxels = voxelize(points, spec, engine=engine_for(where))
+    voxels = voxelize(points, spec, device=engine_for(where))
     for warning in (*points.warnings, *loss_warnings(voxels.counts, spec)):
         console.warn(f"{scan.source}: {warning}")
     channels = channel_names(spec, points.columns) or points.columns
@@ -154,7 +154,7 @@ def _of_run(
     if values and weights.path is None:
         console.warn(f"the weights are {weights.describe()}: features mean nothing; give --weights FILE")
     want = Want((name,), values=True) if values and name else Want(rulebooks=True, values=False)
-    result = warned(run(config, scan, want=want, weights=weights, engine=engine_for(where)), scan)
+    result = warned(run(config, scan, want=want, weights=weights, device=engine_for(where)), scan)
     placement = scan_placement(scan, result.network, result.frame.grid)
     if values and name:
         slot = next(layer.out_sites for layer in result.network.layers if layer.name == name)

@@ -121,7 +121,7 @@ def engine_for(where: DeviceChoices) -> Engine:
 
 def index_phase(config: Config, scan: Scan, engine: Engine) -> RunResult:
     """The sites and rulebooks of a network for a scan; prints the scan's warnings."""
-    return warned(run(config, scan, want=Want(rulebooks=True, values=False), engine=engine), scan)
+    return warned(run(config, scan, want=Want(rulebooks=True, values=False), device=engine), scan)
 
 
 def warned(result: RunResult, scan: Scan) -> RunResult:

@@ -108,7 +108,7 @@ def _draw(stats: Record, path: str, plot: PlotChoices, result: RunResult | None)
 def _index_phase(config: Config, scan: Scan, engine: Engine, counts_only: bool) -> RunResult:
     """With the rules themselves unless they are only to be counted; prints the warnings."""
     if counts_only:
-        return warned(predict(config, scan, engine=engine), scan)
+        return warned(predict(config, scan, device=engine), scan)
     return index_phase(config, scan, engine)
 
 
@@ -155,7 +155,7 @@ def _sweep(path: str, choices: StatsChoices, plot: PlotChoices, network: Network
     form = default_format(choices.form)
     config, engine = read_configuration(network), engine_for(where)
     rows = []
-    for row in sweep(config, read_scan(path, network, config), choices.sweep, engine=engine):
+    for row in sweep(config, read_scan(path, network, config), choices.sweep, device=engine):
         rows.append(row)
         if form == "ndjson":
             write_line(json_line(row))

@@ -40,12 +40,16 @@ def ask_driver() -> CudaDriver:
     return CudaDriver(True, count.value)
 
 
-def choose_engine(device: str, warn: Warn, threads: int | None = None) -> Engine:
+def choose_engine(device: str | Engine, warn: Warn, threads: int | None = None) -> Engine:
     """The engine for `--device cpu`, `cuda` or `auto`; `warn` is called with why `auto` leaves a device unused.
+
+    An engine is given back as it is.
 
     Raises:
         DeviceError: the device that was asked for cannot be used.
     """
+    if not isinstance(device, str):
+        return device
     if device == "cuda":
         return _cuda_engine(threads, ask_driver())
     if device == "auto":

@@ -159,7 +159,7 @@ class _Voxelizing:
         if isinstance(scan.content, StoredTensor):
             return self._passed_on(job, scan, scan.content)
         started = perf_counter()
-        voxels = voxelize(scan, self.spec, point_map=self.point_map, hard=self.hard, engine=self.engine)
+        voxels = voxelize(scan, self.spec, point_map=self.point_map, hard=self.hard, device=self.engine)
         time_s = {"voxelize": perf_counter() - started}
         warnings = [*scan.content.warnings, *loss_warnings(voxels.counts, self.spec)]
         record = self._record(job, voxels.tensor, voxels.counts, warnings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from spcli.config import Config
 from spcli.engines.base import Engine, Want
 from spcli.errors import UsageError
 from spcli.inspect.dump import KeyedRulebook
@@ -16,7 +15,7 @@ from spcli.network import Network
 from spcli.pipeline.meta import scan_placement
 from spcli.pipeline.parameters import DRAWN, WeightsLike
 from spcli.pipeline.scans import ScanLike, as_scan
-from spcli.pipeline.session import RunResult, Session
+from spcli.pipeline.session import ConfigLike, RunResult, Session, as_config
 from spcli.program import INPUT, map_ends
 from spcli.readers import Scan
 
@@ -49,12 +48,12 @@ class Explainer:
 
     def __init__(
         self,
-        config: Config,
+        config: ConfigLike,
         scan: ScanLike,
         layer: str | None = None,
         *,
         weights: WeightsLike = DRAWN,
-        engine: Engine | None = None,
+        device: str | Engine = "cpu",
     ) -> None:
         """`layer` None is the last one that is a sum over rules or rows.
 
@@ -62,13 +61,14 @@ class Explainer:
             UsageError: there is no such layer, or it has no rules.
             InputError, ConfigError, CheckpointError: as `run`.
         """
+        config = as_config(config)
         self._scan = as_scan(scan, config.columns)
         network = config.network()
         self._recipe = recipe(network, layer or _last_explainable(network))
         self.layer = self._recipe.layer
         names = _layers_of(network, (*self._recipe.slots, network.program.layers[self.layer.name]))
         want = Want(tuple(dict.fromkeys(names.values())), rulebooks=True)
-        session = Session(config, weights=weights, device=engine or "cpu", want=want)
+        session = Session(config, weights=weights, device=device, want=want)
         self.result = session.run(self._scan)
         self.layer = next(layer for layer in self.result.network.layers if layer.name == self.layer.name)
         self._recipe = recipe(self.result.network, self.layer.name)

@@ -11,14 +11,13 @@ from typing import Any
 
 from msgspec import structs
 
-from spcli.config import Config
 from spcli.config.convert import check_spec
 from spcli.config.sections import voxelize_warnings
 from spcli.engines.base import Engine, Want
 from spcli.errors import ConfigError, UsageError
 from spcli.pipeline.run import run
 from spcli.pipeline.scans import ScanLike, as_scan
-from spcli.pipeline.session import RunResult
+from spcli.pipeline.session import ConfigLike, RunResult, as_config
 from spcli.readers import Columns, StoredTensor
 
 SWEEP_SCHEMA = "spcli.sweep/1"
@@ -28,22 +27,22 @@ OF_LAYERS = ("name", "out_sites", "out_density", "pairs", "macs", "bytes")
 VoxelSize = tuple[float, float, float]
 
 
-def predict(config: Config, scan: ScanLike, *, columns: Columns = None, engine: Engine | None = None) -> RunResult:
+def predict(config: ConfigLike, scan: ScanLike, *, columns: Columns = None, device: str | Engine = "cpu") -> RunResult:
     """The index phase of `config` over one scan; its `stats` are those of a run, less what only the rules show.
 
     Rules are counted and not listed, so the histograms are left out, and the most pairs of one output of an inverse
     layer is None. Arguments and errors as `spcli.run`.
     """
-    return run(config, scan, columns=columns, want=Want(values=False), engine=engine)
+    return run(config, scan, columns=columns, want=Want(values=False), device=device)
 
 
 def sweep(
-    config: Config,
+    config: ConfigLike,
     scan: ScanLike,
     sizes: Sequence[VoxelSize],
     *,
     columns: Columns = None,
-    engine: Engine | None = None,
+    device: str | Engine = "cpu",
 ) -> Iterator[dict[str, Any]]:
     """One object (`spcli.sweep/1`) for each of `sizes`, in metres x, y, z, with all else as configured, the range too.
 
@@ -55,12 +54,13 @@ def sweep(
         scan: a path, "-" for standard input, or what `spcli.run` takes besides, but a tensor.
         sizes: the voxel sizes.
         columns: the file's columns by number or names.
-        engine: None is the CPU's.
+        device: "cpu", "cuda", "auto", or an engine.
 
     Raises:
         InputError: the scan cannot be used.
         UsageError: the configuration has no `voxelize` section, or the scan is voxelized already.
     """
+    config = as_config(config)
     if config.voxelize is None:
         raise UsageError(f"{config.source}: has no voxelize section, so there is no voxel size to change; add one")
     scan = as_scan(scan, columns or config.columns)
@@ -71,7 +71,7 @@ def sweep(
         try:
             spec = replace(config.voxelize, voxel_size=size)
             check_spec(spec)
-            result = predict(structs.replace(config, voxelize=spec), scan, engine=engine)
+            result = predict(structs.replace(config, voxelize=spec), scan, device=device)
             found = _costs(result, voxelize_warnings(spec))
         except ConfigError as error:
             found = {"ok": False, "error": "; ".join(map(str, error.problems))}

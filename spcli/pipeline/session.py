@@ -31,6 +31,19 @@ from spcli.sparse_tensor import SparseTensor
 from spcli.stats import scan_stats
 from spcli.weights import fold
 
+ConfigLike = Config | str | os.PathLike[str]
+"""A network: from `load_config`, a file, or a preset's name."""
+
+
+def as_config(given: ConfigLike) -> Config:
+    """A configuration from what a caller has.
+
+    Raises:
+        ConfigError: it is wrong.
+        UsageError: there is no such file and no such preset.
+    """
+    return given if isinstance(given, Config) else load_config(os.fspath(given))
+
 
 class RunResult(Struct, frozen=True):
     """What a network made of one scan.
@@ -109,7 +122,7 @@ class Session:
 
     def __init__(  # noqa: PLR0913 - every argument after the configuration is optional
         self,
-        config: Config | str | os.PathLike[str],
+        config: ConfigLike,
         *,
         weights: WeightsLike = DRAWN,
         device: str | Engine = "cpu",
@@ -138,11 +151,11 @@ class Session:
             DeviceError: the device cannot be used, or not with this `dtype`.
             UsageError: there is no layer of a name in `layers`.
         """
-        self.config = config if isinstance(config, Config) else load_config(os.fspath(config))
+        self.config = as_config(config)
         if self.config.voxelize is not None:
             check_spec(self.config.voxelize)
         self.warnings: list[str] = []
-        engine = choose_engine(device, self.warnings.append, threads) if isinstance(device, str) else device
+        engine = choose_engine(device, self.warnings.append, threads)
         self.engine = engine if dtype is None else with_dtype(engine, dtype)
         self.depth = 1
         self._want = want or _wanted(self.config, layers, rulebooks)

@@ -72,7 +72,7 @@ def test_a_piece_of_a_real_scan_has_the_cpus_rules_and_features_near_float64(
     config, points = load_preset("second-kitti", (), {}), corner(shared)
     assert len(points) > 1000
     expected = spcli.run(config, points)
-    result = spcli.run(config, points, engine=cuda.with_dtype(dtype))
+    result = spcli.run(config, points, device=cuda.with_dtype(dtype))
     assert_same_index(result, expected)
     reference = float64_features(config, points, expected)
     assert relative_l2(result.features.features, reference) < BOUNDS[dtype]
@@ -85,7 +85,7 @@ def test_real_scans_have_the_cpus_rules_and_features_near_float64(
 ) -> None:
     config, path = load_preset(SCANS[name], (), {}), str(shared / "data" / name)
     expected = spcli.run(config, path)
-    result = spcli.run(config, path, engine=card.with_dtype(dtype))
+    result = spcli.run(config, path, device=card.with_dtype(dtype))
     assert_same_index(result, expected)
     reference = float64_features(config, path, expected)
     assert relative_l2(result.features.features, reference) < BOUNDS[dtype]
@@ -139,7 +139,7 @@ def test_too_little_memory_is_told_with_the_bytes_asked_for(card: Any) -> None:
     torch.cuda.set_per_process_memory_fraction(min(1.0, (total - free + (64 << 20)) / total))
     try:
         with pytest.raises(DeviceError, match=r"not enough memory: .*iB asked for") as told:
-            spcli.run(load_preset("second-kitti", (), {}), street_scan(0, 120000).values, engine=card)
+            spcli.run(load_preset("second-kitti", (), {}), street_scan(0, 120000).values, device=card)
         assert told.value.exit_code == 3
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
@@ -151,6 +151,6 @@ def test_points_that_are_not_finite_change_nothing_else(cuda: Any, shared: Path,
     points = corner(shared)[:400]
     config = load_preset("quickstart", (), {})
     spoilt = np.insert(points, 100, np.array([bad, 1, 1, 1], np.float32), axis=0)
-    one, other = (spcli.run(config, values, engine=cuda) for values in (points, spoilt))
+    one, other = (spcli.run(config, values, device=cuda) for values in (points, spoilt))
     assert other.frame.scan is not None and other.frame.scan.points.nonfinite == 1
     assert one.features.features.tobytes() == other.features.features.tobytes()
