@@ -18,6 +18,7 @@ import pytest
 from spcli.errors import InputError, UsageError
 from spcli.points import PointCloud
 from spcli.readers import READERS, StoredTensor, read
+from spcli.readers.formats import scan_suffixes
 
 ROOT = Path(__file__).resolve().parents[2]
 POINT = np.array([[1, 2, 3, 0.5]], "<f4")
@@ -109,7 +110,7 @@ def test_a_path_that_cannot_be_read_is_an_input_error(tmp_path: Path) -> None:
 # --- which format ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pcd", ".ply"])
+@pytest.mark.parametrize("suffix", [suffix for known in READERS if known.magic for suffix in known.suffixes])
 def test_a_file_that_does_not_begin_as_its_name_promises_is_refused(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(POINT.tobytes())
@@ -117,7 +118,7 @@ def test_a_file_that_does_not_begin_as_its_name_promises_is_refused(tmp_path: Pa
         read(str(path))
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".pcd", ".ply", ".xyz", ""])
+@pytest.mark.parametrize("suffix", [*scan_suffixes(), ""])
 def test_a_file_of_no_bytes_is_an_empty_scan_whatever_its_name(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     path.touch()
