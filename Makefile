@@ -38,7 +38,7 @@ format: $(VENV)/lint.stamp
 # The peers are not wanted in the environment the tests run in.
 bench: $(VENV)/spcli.stamp
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]' || echo 'bench: the peers could not be installed' >&2
-	$(BIN)/python benchmarks/run.py $(BENCH)
+	$(BIN)/python -m benchmarks.cpu.peers $(BENCH)
 
 # The engine's tests once more over a build that stops at the first bad access or undefined step.
 sanitize: $(VENV)/test.stamp
@@ -63,12 +63,12 @@ cuda-check: $(VENV)/test.stamp
 COMPILER := build/triton-$(TRITON)
 compile-table: $(VENV)/test.stamp
 ifeq ($(TRITON),)
-	$(BIN)/python benchmarks/cuda_compile.py
+	$(BIN)/python -m benchmarks.cuda.compile_table
 else
 	test -x $(COMPILER)/bin/python || $(PYTHON) -m venv $(COMPILER)
 	$(COMPILER)/bin/python -m pip --disable-pip-version-check install --quiet triton==$(TRITON) numpy msgspec
-	$(BIN)/python benchmarks/cuda_compile.py --save $(COMPILER)/launches.json
-	PYTHONPATH=. $(COMPILER)/bin/python benchmarks/cuda_compile.py --launches $(COMPILER)/launches.json
+	$(BIN)/python -m benchmarks.cuda.compile_table --save $(COMPILER)/launches.json
+	$(COMPILER)/bin/python -m benchmarks.cuda.compile_table --launches $(COMPILER)/launches.json
 endif
 
 clean:

@@ -1,7 +1,7 @@
 """Digests of every file that the commands of the README and the six presets write, to compare two versions of spcli.
 
-    python benchmarks/digests.py before.json                   # with the older version first on PYTHONPATH
-    python benchmarks/digests.py after.json --against before.json
+    python -m benchmarks.digests before.json                # with the older version first on PYTHONPATH
+    python -m benchmarks.digests after.json --against before.json
 
 Left out are times, version strings, and the schema names inside `meta`. The exit code is 1 where digests differ. SCAN
 arguments are further scans that every preset runs over.
@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.common.paths import ROOT
+
 PRESETS = {
     "quickstart": 4,
     "second-kitti": 4,

@@ -1,6 +1,6 @@
 """What a scan costs another program: `spcli.Session` over scans in memory, against the phases of `spcli run`.
 
-    python benchmarks/session.py [CONFIG [SCAN]]
+    python -m benchmarks.session [CONFIG [SCAN]]
 
 Prints milliseconds per scan of both, the medians of several rounds in alternation, and their ratio. The command's are
 the phases that a session has too: reading and writing are left out, and its first scan, which makes the network ready.

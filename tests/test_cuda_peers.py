@@ -11,16 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cuda_peers
-from cuda_floors import Load, load_of
-from cuda_report import Check, CudaReport, FrameResult, Measures, Rates, Start
-from processes import Measured
+from benchmarks.common import paths
+from benchmarks.common.paths import ROOT, SAMPLE
+from benchmarks.common.processes import Measured
+from benchmarks.common.workload import Workload, prepare
+from benchmarks.cuda import peers as cuda_peers
+from benchmarks.cuda.floors import Load, load_of
+from benchmarks.cuda.report import Check, CudaReport, FrameResult, Measures, Rates, Start
 from spcli.engines import load_engine
 from spcli.engines.device import ask_driver
 from spcli.errors import DeviceError
-from workload import ROOT, Workload, prepare
 
-SCRIPT = ROOT / "benchmarks" / "cuda_peers.py"
+COMMAND = [sys.executable, "-m", "benchmarks.cuda.peers"]
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def two_layers(tmp_path: Path, street: Workload) -> Workload:
 
 @pytest.mark.skipif(ask_driver().devices > 0, reason="there is a CUDA device here")
 def test_without_a_device_it_ends_with_3_and_one_sentence() -> None:
-    done = subprocess.run([sys.executable, str(SCRIPT)], capture_output=True, text=True, check=False)
+    done = subprocess.run(COMMAND, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.count("\n") == 1 and "CUDA" in done.stderr and "Traceback" not in done.stderr
 
@@ -79,7 +81,7 @@ def test_arguments_have_defaults_and_can_be_given_again() -> None:
     )  # fmt: skip
 
 
-def test_every_named_scan_meets_every_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_named_scan_meets_every_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     named = cuda_peers.pairs(["second-kitti", "minkunet-semantickitti"], [Path("a"), Path("b")])
     assert [(config[:3], str(scan)) for config, scan in named] == [
         ("sec", "a"),
@@ -87,16 +89,17 @@ def test_every_named_scan_meets_every_configuration(monkeypatch: pytest.MonkeyPa
         ("min", "a"),
         ("min", "b"),
     ]
-    monkeypatch.setattr(cuda_peers, "data_folder", lambda: None)
-    assert cuda_peers.pairs(None, None) == [(config, cuda_peers.SAMPLE) for config in cuda_peers.WORKLOADS]
-    monkeypatch.setattr(cuda_peers, "data_folder", lambda: Path("data"))
-    assert cuda_peers.pairs(["centerpoint-nuscenes"], None) == [
-        ("centerpoint-nuscenes", Path("data/nuscenes_single_sweep.bin"))
-    ]
+    monkeypatch.setattr(paths, "data_folder", lambda: None)
+    assert cuda_peers.pairs(None, None) == [(config, SAMPLE) for config in cuda_peers.WORKLOADS]
+    monkeypatch.setattr(paths, "data_folder", lambda: tmp_path)
+    sweep = tmp_path / "nuscenes_single_sweep.bin"
+    sweep.touch()
+    assert cuda_peers.pairs(["centerpoint-nuscenes"], None) == [("centerpoint-nuscenes", sweep)]
+    assert cuda_peers.pairs(["second-kitti"], None) == [("second-kitti", SAMPLE)]
 
 
 def test_a_peer_that_is_not_there_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch, street: Workload) -> None:
-    monkeypatch.setitem(cuda_peers.CONTESTANTS, "spconv", ("no_such_peer", "Peer"))
+    monkeypatch.setitem(cuda_peers.CONTESTANTS, "spconv", "no_such_peer")
     assert cuda_peers.enter("spconv", street, "float16") == (
         "spconv float16 cannot be loaded: No module named 'no_such_peer'"
     )

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from cuda_compile import described, problems
-from cuda_sass import SHARED_LIMIT, Code, Job
+from benchmarks.cuda.compile_table import described, problems
+from benchmarks.cuda.machine_code import SHARED_LIMIT, Code, Job
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "cuda_compile.py"
+ROOT = Path(__file__).resolve().parents[2]
 CODE = Code(
     registers=64, stack=0, shared=0, spills=0, instructions=1, hmma=0, hgmma=4, ffma=0, copies=0, wide_copies=0,
     weight_width=16, seconds=0.0,
@@ -32,10 +32,10 @@ JOB = Job(
 def test_the_convolutions_of_second_kitti_use_the_tensor_cores_of_sm_90(tmp_path: Path) -> None:
     pytest.importorskip("triton", reason="Triton, which compiles the kernels, is not installed")
     path = tmp_path / "table.json"
-    command = [sys.executable, SCRIPT, "--network", "second-kitti", "--capability", "90", "--only", "convolve:"]
+    command = [sys.executable, "-m", "benchmarks.cuda.compile_table", "--network", "second-kitti"]
+    command += ["--capability", "90", "--only", "convolve:", "--json", str(path)]
     environ = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environ["PYTHONPATH"] = os.pathsep.join([str(SCRIPT.parents[1]), environ.get("PYTHONPATH", "")])
-    run = subprocess.run([*command, "--json", path], capture_output=True, text=True, env=environ)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environ)
     assert run.returncode == 0, run.stdout + run.stderr
     rows = json.loads(path.read_text())
     # conv_input, conv1 and conv2_down have shapes of their own; conv3_1 and conv4_down among others share one.

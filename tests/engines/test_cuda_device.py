@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import spcli
+from benchmarks.common.reference64 import output64, relative_l2
 from presets import scan_for
-from reference64 import output64, relative_l2
 from spcli.config import Config, load_preset, preset_names
 from spcli.engines import load_engine
 from spcli.engines.base import Want

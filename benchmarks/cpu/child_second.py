@@ -1,7 +1,7 @@
-"""What one would write with spconv for `spcli run --write features`: `peer_second.py SCAN OUTPUT`.
+"""What one would write with spconv for `spcli run --write features`, as a process: `child_second SCAN OUTPUT`.
 
-Reads a KITTI scan, voxelizes it, runs SECOND's backbone (VoxelBackBone8x) with batch norm and ReLU in evaluation mode,
-and saves indices and features. Knows nothing of spcli, so that nothing of spcli is loaded.
+Started by commands.py. Reads a KITTI scan, voxelizes it, runs SECOND's backbone (VoxelBackBone8x) with batch norm and
+ReLU in evaluation mode, and saves indices and features. Imports nothing of spcli, so that no time is spent on that.
 """
 
 from __future__ import annotations

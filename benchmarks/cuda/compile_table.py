@@ -1,10 +1,10 @@
 r"""Compiles the CUDA engine's kernels without a GPU, for sm_80 and sm_90, and shows what their machine code uses.
 
-    python benchmarks/cuda_compile.py                         every kernel and number format of all networks
-    python benchmarks/cuda_compile.py --network second-kitti --dtype float16 --only convolve --capability 90
-    python benchmarks/cuda_compile.py --save launches.json    only list what is launched, for another Triton to compile
-    python benchmarks/cuda_compile.py --launches launches.json
-    python benchmarks/cuda_compile.py --kernel spcli.engines.cuda.kernels.tiles:list_taps --constant ROWS=64 \
+    python -m benchmarks.cuda.compile_table                         every kernel and number format of all networks
+    python -m benchmarks.cuda.compile_table --network second-kitti --dtype float16 --only convolve --capability 90
+    python -m benchmarks.cuda.compile_table --save launches.json    only list the launches, for another Triton
+    python -m benchmarks.cuda.compile_table --launches launches.json
+    python -m benchmarks.cuda.compile_table --kernel spcli.engines.cuda.kernels.tiles:list_taps --constant ROWS=64 \
         --argument 'table_ptr=*i32:16' ... --option num_warps=4
 
 It ends with 1 where registers spill, a convolution does not use the tensor cores (exact float32 cannot) or loads
@@ -26,7 +26,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cuda_sass import SHARED_LIMIT, Code, Job, compile_job
+from benchmarks.common.paths import ROOT
+from benchmarks.cuda.machine_code import SHARED_LIMIT, Code, Job, compile_job
 
 SPILLS = 8  # loads and stores outside of loops, as some versions leave them, cost nothing
 HEADER = "sm regs spills shared instructions hgmma hmma ffma copies16/all weight_bytes seconds kernel"
@@ -35,13 +36,10 @@ ROW = "{:>2} {:>4} {:>6} {:>6} {:>12} {:>5} {:>4} {:>5} {:>12} {:>12} {:>7} {}"
 
 def listed(networks: Sequence[str], dtypes: Sequence[str], capabilities: Sequence[int]) -> dict[int, list[dict]]:
     """What the engine launches, by compute capability, from a process in which Triton's interpreter runs."""
-    script = Path(__file__).with_name("cuda_launches.py")
     chosen = [part for name in networks for part in ("--network", name)]
     chosen += [part for dtype in dtypes for part in ("--dtype", dtype)]
-    running = [
-        subprocess.Popen([sys.executable, script, *chosen, "--capability", str(each)], stdout=subprocess.PIPE)
-        for each in capabilities
-    ]
+    command = [sys.executable, "-m", "benchmarks.cuda.child_launches", *chosen, "--capability"]
+    running = [subprocess.Popen([*command, str(each)], cwd=ROOT, stdout=subprocess.PIPE) for each in capabilities]
     texts = [process.communicate()[0] for process in running]
     if any(process.returncode for process in running):
         raise SystemExit("the engine's launches could not be listed")
@@ -147,7 +145,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--capability", type=int, action="append", choices=SHARED_LIMIT, help="80 or 90; both if not given"
     )
-    parser.add_argument("--network", action="append", default=[], help="one of those in cuda_launches.py")
+    parser.add_argument("--network", action="append", default=[], help="one of those in child_launches.py")
     parser.add_argument("--dtype", action="append", default=[])
     parser.add_argument("--only", default="", help="compile only kernels whose name contains this")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
@@ -155,7 +153,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--save", type=Path, help="write the launches here and compile nothing")
     parser.add_argument("--launches", type=Path, help="compile those saved here")
     parser.add_argument("--kernel", help="module:name of one kernel, with --argument, --constant and --option")
-    parser.add_argument("--argument", action="append", default=[], help="name=type[:16 | :1], see cuda_sass.Job")
+    parser.add_argument("--argument", action="append", default=[], help="name=type[:16 | :1], see machine_code.Job")
     parser.add_argument("--constant", action="append", default=[], help="name=value of a constexpr parameter")
     parser.add_argument("--option", action="append", default=[], help="num_warps=4, num_stages=3")
     return parser.parse_args()

@@ -20,7 +20,6 @@ from spcli.readers import read
 from spcli.sparse_tensor import SparseTensor
 from spcli.weights import fold, initial_parameters
 
-ROOT = Path(__file__).resolve().parents[1]
 SEED = 0
 
 

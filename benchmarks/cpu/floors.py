@@ -11,7 +11,7 @@ from time import perf_counter
 
 import torch
 
-from workload import Workload
+from benchmarks.common.workload import Workload
 
 LEAST_SECONDS = 0.004  # a shape's products are repeated for so long
 

@@ -10,7 +10,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from benchmarks.common.paths import ROOT
+
+LAUNCHER = Path(__file__).with_name("child_launch.py")
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,10 @@ def launched(command: Command) -> dict[str, float]:
     Raises:
         RuntimeError: the command failed; carries what it said last.
     """
-    launcher = [sys.executable, "-I", "-S", str(HERE / "launch.py"), *command.arguments]
-    done = subprocess.run(launcher, env=os.environ | command.environ, capture_output=True, text=True, check=False)
+    # By its path, since -I finds no module of the repository; started in the root, from which `-m` finds them.
+    launcher = [sys.executable, "-I", "-S", str(LAUNCHER), *command.arguments]
+    environ = os.environ | command.environ
+    done = subprocess.run(launcher, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{command.label} cannot be started: {_last_line(done.stderr)}")
     answer: dict[str, float] = json.loads(done.stdout)

@@ -6,9 +6,9 @@ from time import perf_counter
 
 import numpy as np
 
+from benchmarks.common.workload import Workload
 from spcli.config import load_config
 from spcli.grid import fixed_grid
-from workload import Workload
 
 
 class Contestant:

@@ -9,7 +9,8 @@ from time import perf_counter
 
 import numpy as np
 
-from cuda_card import Memory, seconds_of
+from benchmarks.common.workload import Workload
+from benchmarks.cuda.card import Memory, seconds_of
 from spcli.engines import load_engine
 from spcli.engines.base import Want
 from spcli.engines.cuda.capacity import FixedCapacity
@@ -22,12 +23,11 @@ from spcli.engines.cuda.voxelize import record
 from spcli.engines.eager import Index, walk_index
 from spcli.sparse_tensor import SparseTensor
 from spcli.weights import fold
-from workload import Workload
 
 STAGES = ("voxelize", "maps", "convolutions")
 
 
-class Ours:
+class Contestant:
     """The engine in one number format.
 
     Attributes:

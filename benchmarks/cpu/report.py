@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from frames import FrameReport
-from pages import Page
-from whole import WholeReport
+from benchmarks.common.pages import Page
+from benchmarks.cpu.commands import WholeReport
+from benchmarks.cpu.frames import FrameReport
 
 STAGES = ("voxelize", "rulebooks", "convolution", "network")
 

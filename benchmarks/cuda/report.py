@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pages import Check, Page
-from processes import Measured
+from benchmarks.common.pages import Check, Page
+from benchmarks.common.processes import Measured
 
 STAGES = ("voxelize", "maps", "convolutions", "network", "total")
 
@@ -66,7 +66,7 @@ class CudaReport(Page):
     def head(self, facts: list[tuple[str, str]], rates: Rates, rounds: int, cold: bool) -> None:
         """What was measured on, and how."""
         cache = "emptied before each" if cold else "left as the one before left it"
-        self._say("# Measured on a card", "", "Made by `python benchmarks/cuda_peers.py --write`: one process, times")
+        self._say("# Measured on a card", "", "Made by `python -m benchmarks.cuda.peers --write`: one process, times")
         self._say(f"between CUDA events, medians of {rounds} interleaved rounds, the card's cache {cache}.", "")
         self._say(*(f"* {name}: {value}" for name, value in facts))
         self._say(f"* copies on the card: {rates.copy / 1e12:.2f} TB/s, read and written bytes both counted")

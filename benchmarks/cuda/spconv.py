@@ -15,10 +15,10 @@ from spconv.cppconstants import CPU_ONLY_BUILD
 from spconv.pytorch import ops
 from spconv.pytorch.utils import PointToVoxel
 
-from cuda_card import Memory
-from peer_spconv import MOST_VOXELS, Peer
+from benchmarks.common.workload import Workload
+from benchmarks.cpu.spconv import MOST_VOXELS, Peer
+from benchmarks.cuda.card import Memory
 from spcli.config import load_config
-from workload import Workload
 
 FINDERS = ("get_indice_pairs", "get_indice_pairs_implicit_gemm")
 WARM_UP = 5  # frames: spconv tries its kernels out on the first ones
@@ -48,7 +48,7 @@ class Spans:
         return total
 
 
-class Spconv:
+class Contestant:
     """spconv in one number format.
 
     Attributes:

@@ -1,7 +1,8 @@
-"""One contestant's process: `worker.py MODULE THREADS CONFIG SCAN FOLDER`, asked line by line on standard input.
+"""One contestant's process: `child_worker MODULE THREADS CONFIG SCAN FOLDER`.
 
-Answers are JSON objects, one a line: first `{}` or `{"error": ...}`, then for "round" the seconds of each stage, and
-for "output" the relative path of an npz with the output's indices and features.
+Started by workers.py, which asks it line by line on standard input. Answers are JSON objects, one per line: first `{}`
+or `{"error": ...}`, then for "round" the seconds of each stage, and for "output" the path of an npz with the output's
+indices and features.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from workload import Workload
+from benchmarks.common.workload import Workload
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     module, threads, config, scan, folder = sys.argv[1:]
     workload = Workload(config, scan, Path(folder))
     try:
-        contestant = import_module(module).Contestant(workload, int(threads))
+        contestant = import_module(f"benchmarks.cpu.{module}").Contestant(workload, int(threads))
     except ImportError as error:
         print(json.dumps({"error": f"{module} cannot be loaded: {error}"}), flush=True)
         return

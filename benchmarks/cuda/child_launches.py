@@ -1,4 +1,4 @@
-"""Lists the kernels the CUDA engine launches, as it would launch them on a device; run by cuda_compile.py.
+"""Lists the kernels the CUDA engine launches, as it would launch them on a device; started by compile_table.py.
 
 Triton's interpreter stands in for the device: small scans go through whole networks with a device's block shapes, and
 every launch is noted. Only kernels that decide how many rows there are get carried out.
@@ -78,7 +78,7 @@ class Notes:
 
 
 def job_of(kernel: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """A launch as `cuda_sass.Job` describes it."""
+    """A launch as `machine_code.Job` describes it."""
     plain = kernel.kwargs.get("do_not_specialize") or ()
     arguments, constants = {}, {}
     for name, parameter in inspect.signature(kernel.fn).parameters.items():

@@ -1,7 +1,7 @@
-"""Runs a command and prints its wall time and peak memory: `python -I -S launch.py COMMAND...`.
+"""Runs a command and prints its wall time and peak memory: `python -I -S child_launch.py COMMAND...`.
 
-A process of its own because Linux counts the memory of the process that starts a command towards the command's peak:
-this one imports next to nothing.
+Started by processes.py. It is a process of its own because Linux counts the memory of the process that starts a
+command towards the command's peak: this one imports next to nothing.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Side-by-side timings of spcli and its peers: `make bench`, or `python benchmarks/run.py [--write] [--rounds N]`.
+"""Side-by-side timings of spcli and its peers on the CPU: `make bench`, or `python -m benchmarks.cpu.peers`.
 
 Every contestant is a process of its own and they take turns, so that a busy moment of the machine strikes all alike;
 medians are printed, with the ratio to the peer. Before anything is timed the features are compared: with a float64
@@ -13,21 +13,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from frames import FrameReport, frame_report
-from machine import describe_machine, load_average
-from report import Report
-from whole import WholeReport, process_report, start_up_report
-from workload import ROOT, Workload
+from benchmarks.common.machine import describe_machine, load_average
+from benchmarks.common.paths import CONFIGS, RESULTS, ROOT, scans
+from benchmarks.common.workload import Workload
+from benchmarks.cpu.commands import WholeReport, process_report, start_up_report
+from benchmarks.cpu.frames import FrameReport, frame_report
+from benchmarks.cpu.report import Report
 
 SCANS = ("kitti_000000_full.bin", "kitti_000008_front.bin")
-SAMPLE = ROOT / "sample_data" / "street_000.bin"
-RESULTS = Path(__file__).with_name("RESULTS.md")
-
-
-def scans() -> list[Path]:
-    """The real scans where they are, else the repository's own."""
-    real = [ROOT.parent / "shared" / "data" / name for name in SCANS]
-    return [path for path in real if path.exists()] or [SAMPLE]
 
 
 def arguments() -> argparse.Namespace:
@@ -42,7 +35,7 @@ def arguments() -> argparse.Namespace:
 
 def frames(rounds: int, chosen: list[Path], folder: Path) -> list[FrameReport]:
     """SECOND on every scan, and the U-Net on the first."""
-    second, unet = (str(ROOT / "configs" / name) for name in ("second-kitti.yaml", "minkunet-semantickitti.yaml"))
+    second, unet = (str(CONFIGS / name) for name in ("second-kitti.yaml", "minkunet-semantickitti.yaml"))
     workloads = [Workload(second, str(scan), folder / f"second{n}") for n, scan in enumerate(chosen)]
     workloads.append(Workload(unet, str(chosen[0]), folder / "unet"))
     return [frame_report(workload, rounds) for workload in workloads]
@@ -56,7 +49,7 @@ def processes(rounds: int, chosen: list[Path], folder: Path) -> list[WholeReport
 def main() -> int:
     """Measure, print, and write where asked; 7 where a check of the features failed."""
     given = arguments()
-    chosen = given.scan or scans()
+    chosen = [scan.resolve() for scan in given.scan or scans(SCANS)]
     # As pip does when it installs; without it every process of ours would compile its modules first.
     compileall.compile_dir(ROOT / "spcli", quiet=1)
     report = Report()

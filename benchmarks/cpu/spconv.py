@@ -15,12 +15,12 @@ import torch
 from spconv.pytorch import ops
 from spconv.pytorch.utils import PointToVoxel
 
+from benchmarks.common.workload import Workload
 from spcli.config import load_config
 from spcli.geometry import ConvGeometry
 from spcli.layers.base import BatchNorm1d
 from spcli.network import LayerInfo, Network
 from spcli.program import Activation, AddValues, BuildMap, Concatenate, Convolve, InvertMap
-from workload import Workload
 
 MOST_VOXELS = 150_000  # room for every voxel of a scan: caps are off
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contest import Entry, Worker, rounds
-from pages import Check
-from reference64 import output64, relative_l2
+from benchmarks.common.pages import Check
+from benchmarks.common.reference64 import output64, relative_l2
+from benchmarks.common.workload import Workload, macs, prepare
+from benchmarks.cpu.workers import Entry, Worker, rounds
 from spcli.engines.cpu.library import cpu_flags
 from spcli.weights import fold
-from workload import Workload, macs, prepare
 
 # What the features of a configuration may differ from a float64 evaluation by, and from spconv's.
 BACKBONE_ERROR, UNET_ERROR, PEER_ERROR = 2e-6, 5e-6, 1e-5
@@ -48,8 +48,8 @@ def entries() -> list[Entry]:
     found = [Entry(f"spcli {n}T", "ours", n) for n in counts]
     if "avx512bw" in cpu_flags():
         found.append(Entry(f"spcli AVX2 {threads}T", "ours", threads, {"SPCLI_ISA": "v3"}))
-    floors = [Entry(f"floor {n}T", "floor", n) for n in counts]
-    return [*found, Entry("spconv 1T", "peer_spconv"), *floors]
+    floors = [Entry(f"floor {n}T", "floors", n) for n in counts]
+    return [*found, Entry("spconv 1T", "spconv"), *floors]
 
 
 def frame_report(workload: Workload, count: int) -> FrameReport:
@@ -65,7 +65,7 @@ def frame_report(workload: Workload, count: int) -> FrameReport:
         absent = [worker.refusal for worker in workers if worker.refusal]
         present = [worker for worker in workers if not worker.refusal]
         for worker in present:
-            if worker.entry.module == "peer_spconv":
+            if worker.entry.module == "spconv":
                 indices, features = _sorted_output(worker)
                 np.testing.assert_array_equal(indices, ours.indices)
                 checks.append(Check("spconv against float64", relative_l2(features, expected), PEER_ERROR))
@@ -80,11 +80,11 @@ def frame_report(workload: Workload, count: int) -> FrameReport:
 def _wanted(workload: Workload) -> list[Entry]:
     """The numpy voxelizer knows fixed ranges only."""
     fixed = "second" in workload.config
-    return [*entries(), Entry("numpy 1T", "peer_numpy")] if fixed else entries()
+    return [*entries(), Entry("numpy 1T", "numpy_voxelizer")] if fixed else entries()
 
 
 def _start(stack: ExitStack, entry: Entry, workload: Workload) -> Worker:
-    return stack.enter_context(Worker(entry, workload.config, workload.scan, workload.folder))
+    return stack.enter_context(Worker(entry, workload.config, workload.scan, str(workload.folder)))
 
 
 def _sorted_output(worker: Worker) -> tuple[np.ndarray, np.ndarray]:

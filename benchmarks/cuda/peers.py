@@ -1,4 +1,4 @@
-"""spcli's CUDA engine beside its peers on this machine's card: `python benchmarks/cuda_peers.py [--write]`.
+"""spcli's CUDA engine beside its peers on this machine's card: `python -m benchmarks.cuda.peers [--write]`.
 
 Everything runs in one process, times are between CUDA events, medians over interleaved rounds. Features are compared
 with the CPU's before anything is timed. Without a CUDA device it ends with status 3 and says so.
@@ -18,19 +18,19 @@ from typing import Any
 
 import numpy as np
 
-from cuda_card import Flush, copy_rate, describe_card, missing_device, product_rate
-from cuda_floors import load_of
-from cuda_report import Check, CudaReport, FrameResult, Measures, Rates, Start
-from machine import describe_machine
-from processes import Command, Measured, launched, measure, spcli_command
-from reference64 import relative_l2
+from benchmarks.common.machine import describe_machine
+from benchmarks.common.paths import CONFIGS, CUDA_RESULTS, ROOT, scans
+from benchmarks.common.processes import Command, Measured, launched, measure, spcli_command
+from benchmarks.common.reference64 import relative_l2
+from benchmarks.common.workload import Workload, macs, prepare
+from benchmarks.cuda.card import Flush, copy_rate, describe_card, missing_device, product_rate
+from benchmarks.cuda.floors import load_of
+from benchmarks.cuda.report import Check, CudaReport, FrameResult, Measures, Rates, Start
 from spcli.engines import load_engine
 from spcli.errors import DeviceError, SpcliError
 from spcli.sparse_tensor import SparseTensor
-from workload import ROOT, Workload, macs, prepare
 
-RESULTS = Path(__file__).with_name("CUDA_RESULTS.md")
-CONTESTANTS = {"spcli": ("cuda_ours", "Ours"), "spconv": ("cuda_spconv", "Spconv")}
+CONTESTANTS = {"spcli": "benchmarks.cuda.ours", "spconv": "benchmarks.cuda.spconv"}
 DTYPES = ("float16", "tf32", "bfloat16", "float32")
 SIZES = {"float16": 2, "bfloat16": 2}
 # What features may differ from the CPU's by, relative L2.
@@ -40,7 +40,6 @@ WORKLOADS = {
     "centerpoint-nuscenes": ("nuscenes_single_sweep.bin",),
     "minkunet-semantickitti": ("kitti_000000_full.bin",),
 }
-SAMPLE = ROOT / "sample_data" / "street_000.bin"
 WARM_UP = 3
 
 
@@ -54,36 +53,25 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=300, help="frames of a stream (default 300)")
     parser.add_argument("--cold", action="store_true", help="empty the card's cache before every frame")
     parser.add_argument("--only", choices=("frames", "startup"), help="one part of the benchmark")
-    parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.name}")
+    parser.add_argument("--write", action="store_true", help=f"also write {CUDA_RESULTS.name}")
     once = ("PEER", "DTYPE", "CONFIG", "SCAN", "FOLDER")
     parser.add_argument("--once", nargs=5, metavar=once, help=argparse.SUPPRESS)
     return parser.parse_args(words)
 
 
-def data_folder() -> Path | None:
-    """Where the real scans are: beside the repository or inside it."""
-    folders = (ROOT.parent / "shared" / "data", ROOT / "shared" / "data")
-    return next((folder for folder in folders if folder.is_dir()), None)
-
-
-def pairs(configs: Sequence[str] | None, scans: Sequence[Path] | None) -> list[tuple[str, Path]]:
+def pairs(configs: Sequence[str] | None, given: Sequence[Path] | None) -> list[tuple[str, Path]]:
     """Configurations with the scans they are timed on; the repository's own scan where there are no real ones."""
-    folder, chosen = data_folder(), []
-    for config in configs or WORKLOADS:
-        own = [SAMPLE] if folder is None else [folder / name for name in WORKLOADS[config]]
-        chosen += [(config, scan) for scan in scans or own]
-    return chosen
+    return [(config, scan) for config in configs or WORKLOADS for scan in given or scans(WORKLOADS[config])]
 
 
 def enter(name: str, workload: Workload, dtype: str) -> Any:
     """A contestant made ready, or the reason why it takes no part; our own errors are not caught."""
-    module, kind = CONTESTANTS[name]
     if name == "spconv" and dtype == "bfloat16":
         return "spconv bfloat16: it has no such number format"
     if name == "spcli":
-        return getattr(import_module(module), kind)(workload, dtype)
+        return import_module(CONTESTANTS[name]).Contestant(workload, dtype)
     try:
-        return getattr(import_module(module), kind)(workload, dtype)
+        return import_module(CONTESTANTS[name]).Contestant(workload, dtype)
     except Exception as error:
         words = str(error).strip().splitlines() or [type(error).__name__]
         return f"{name} {dtype} cannot be loaded: {words[0]}"
@@ -147,7 +135,7 @@ def start_ups(workload: Workload, dtype: str, count: int) -> tuple[list[Start], 
     cache = {"TRITON_CACHE_DIR": str(folder / "kernels"), "CUDA_CACHE_PATH": str(folder / "driver")}
     ours = [*spcli_command(), "run", "--device", "cuda", "--dtype", dtype, "--config", workload.config, workload.scan]
     ours += ["-o", str(folder / "features"), "--write", "features", "--overwrite"]
-    once = [sys.executable, str(Path(__file__).resolve()), "--once", "spconv", dtype]
+    once = [sys.executable, "-m", "benchmarks.cuda.peers", "--once", "spconv", dtype]
     once += [workload.config, workload.scan, str(folder)]
     starts, absent = [], []
     for command in (Command(f"spcli run {dtype}", ours, cache), Command(f"spconv {dtype}", once, cache)):
@@ -163,8 +151,7 @@ def start_ups(workload: Workload, dtype: str, count: int) -> tuple[list[Start], 
 
 def one_frame(name: str, dtype: str, config: str, scan: str, folder: str) -> int:
     """What a peer's user writes: one frame, features to a file; the workload was prepared before."""
-    module, kind = CONTESTANTS[name]
-    contestant = getattr(import_module(module), kind)(Workload(config, scan, Path(folder)), dtype, warm_up=0)
+    contestant = import_module(CONTESTANTS[name]).Contestant(Workload(config, scan, Path(folder)), dtype, warm_up=0)
     indices, features = contestant.output()
     np.savez(os.path.join(folder, "once.npz"), indices=indices, features=features)
     return 0
@@ -176,7 +163,7 @@ def measured(given: argparse.Namespace, folder: Path) -> CudaReport:
     rates = Rates(copy_rate(), {dtype: product_rate(dtype) for dtype in given.dtype})
     report.head([*describe_card(), *describe_machine()], rates, given.rounds, given.cold)
     workloads = [
-        Workload(str(ROOT / "configs" / f"{config}.yaml"), str(scan), folder / str(number))
+        Workload(str(CONFIGS / f"{config}.yaml"), str(scan.resolve()), folder / str(number))
         for number, (config, scan) in enumerate(pairs(given.config, given.scan))
     ]
     if given.only in (None, "frames"):
@@ -214,8 +201,8 @@ def main(words: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         report = measured(given, Path(name))
     if given.write:
-        RESULTS.write_text(report.markdown(), encoding="utf-8")
-        print(f"written: {RESULTS.relative_to(ROOT)}", file=sys.stderr)
+        CUDA_RESULTS.write_text(report.markdown(), encoding="utf-8")
+        print(f"written: {CUDA_RESULTS.relative_to(ROOT)}", file=sys.stderr)
     return 7 if report.failed else 0
 
 

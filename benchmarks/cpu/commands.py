@@ -7,9 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import HERE, Command, Measured, measure, spcli_command, works
+from benchmarks.common.paths import CONFIGS
+from benchmarks.common.processes import Command, Measured, measure, spcli_command, works
 from spcli.engines.cpu.library import cpu_flags
-from workload import ROOT
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,12 @@ class WholeReport:
 def process_report(scan: Path, folder: Path, rounds: int) -> WholeReport:
     """`spcli run --write features` beside a script that does the same with spconv."""
     threads = len(os.sched_getaffinity(0))
-    run = [*spcli_command(), "run", "--config", str(ROOT / "configs" / "second-kitti.yaml"), str(scan)]
+    run = [*spcli_command(), "run", "--config", str(CONFIGS / "second-kitti.yaml"), str(scan)]
     run += ["-o", str(folder / "features"), "--write", "features", "--overwrite"]
+    peer = [sys.executable, "-m", "benchmarks.cpu.child_second", str(scan), str(folder / "peer.npz")]
     commands = [
         *(Command(f"spcli {n}T", [*run, "--threads", str(n)]) for n in sorted({1, threads})),
-        Command("spconv 1T", [sys.executable, str(HERE / "peer_second.py"), str(scan), str(folder / "peer.npz")]),
+        Command("spconv 1T", peer),
     ]
     if "avx512bw" in cpu_flags():
         commands.insert(-1, Command(f"spcli AVX2 {threads}T", run, {"SPCLI_ISA": "v3"}))

@@ -6,12 +6,12 @@ from time import perf_counter
 
 import numpy as np
 
+from benchmarks.common.workload import Workload
 from spcli.config import load_config
 from spcli.engines import load_engine
 from spcli.engines.base import Want
 from spcli.engines.cpu import set_threads
 from spcli.weights import fold
-from workload import Workload
 
 
 class Contestant:

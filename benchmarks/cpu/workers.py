@@ -9,17 +9,17 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from benchmarks.common.paths import ROOT
+
 PAUSE_S = 0.02  # lets the threads of the last contestant stop spinning
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant: its module's name, its threads, and its environment beside ours."""
+    """A contestant: its module in this folder, its threads, and its environment beside ours."""
 
     label: str
     module: str
@@ -30,11 +30,20 @@ class Entry:
 class Worker:
     """A contestant's process; `ask` has it do one round and gives the seconds of each stage."""
 
-    def __init__(self, entry: Entry, config: str, scan: str, folder: Path) -> None:
-        command = [sys.executable, str(HERE / "worker.py"), entry.module, str(entry.threads), config, scan, str(folder)]
+    def __init__(self, entry: Entry, config: str, scan: str, folder: str) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.cpu.child_worker",
+            entry.module,
+            str(entry.threads),
+            config,
+            scan,
+            folder,
+        ]
         self.entry = entry
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | entry.environ
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | entry.environ
         )
         self.ready = self._answer()
 

@@ -1,0 +1,1 @@
+"""The CPU engine beside its peers; `python -m benchmarks.cpu.peers` is what one runs."""
