@@ -14,10 +14,12 @@ import pytest
 from benchmarks.common import paths
 from benchmarks.common.paths import ROOT, SAMPLE
 from benchmarks.common.processes import Measured
+from benchmarks.common.rounds import rounds
 from benchmarks.common.workload import Workload, prepare
-from benchmarks.cuda import peers as cuda_peers
+from benchmarks.cuda import card, frames, peers
 from benchmarks.cuda.floors import Load, load_of
 from benchmarks.cuda.report import Check, CudaReport, FrameResult, Measures, Rates, Start
+from spcli import engines
 from spcli.engines import load_engine
 from spcli.engines.device import ask_driver
 from spcli.errors import DeviceError
@@ -65,24 +67,24 @@ def test_a_device_that_torch_cannot_use_is_told_in_the_same_way(
     def refuse(name: str) -> None:
         raise DeviceError("torch 2 is a build without CUDA")
 
-    monkeypatch.setattr(cuda_peers, "missing_device", lambda: None)
-    monkeypatch.setattr(cuda_peers, "load_engine", refuse)
-    assert cuda_peers.main([]) == 3
+    monkeypatch.setattr(card, "missing_device", lambda: None)
+    monkeypatch.setattr(engines, "load_engine", refuse)
+    assert peers.main([]) == 3
     assert capsys.readouterr().err == "torch 2 is a build without CUDA\n"
 
 
 def test_arguments_have_defaults_and_can_be_given_again() -> None:
-    given = cuda_peers.arguments([])
+    given = peers.arguments([])
     assert (given.rounds, given.frames, given.cold, given.only, given.write) == (50, 300, False, None, False)
     words = ["--scan", "a.bin", "--scan", "b.bin", "--dtype", "float32", "--config", "second-kitti", "--cold"]
-    given = cuda_peers.arguments(words)
+    given = peers.arguments(words)
     assert (given.scan, given.dtype, given.config, given.cold) == (
         [Path("a.bin"), Path("b.bin")], ["float32"], ["second-kitti"], True,
     )  # fmt: skip
 
 
 def test_every_named_scan_meets_every_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    named = cuda_peers.pairs(["second-kitti", "minkunet-semantickitti"], [Path("a"), Path("b")])
+    named = peers.pairs(["second-kitti", "minkunet-semantickitti"], [Path("a"), Path("b")])
     assert [(config[:3], str(scan)) for config, scan in named] == [
         ("sec", "a"),
         ("sec", "b"),
@@ -90,20 +92,20 @@ def test_every_named_scan_meets_every_configuration(monkeypatch: pytest.MonkeyPa
         ("min", "b"),
     ]
     monkeypatch.setattr(paths, "data_folder", lambda: None)
-    assert cuda_peers.pairs(None, None) == [(config, SAMPLE) for config in cuda_peers.WORKLOADS]
+    assert peers.pairs(None, None) == [(config, SAMPLE) for config in peers.WORKLOADS]
     monkeypatch.setattr(paths, "data_folder", lambda: tmp_path)
     sweep = tmp_path / "nuscenes_single_sweep.bin"
     sweep.touch()
-    assert cuda_peers.pairs(["centerpoint-nuscenes"], None) == [("centerpoint-nuscenes", sweep)]
-    assert cuda_peers.pairs(["second-kitti"], None) == [("second-kitti", SAMPLE)]
+    assert peers.pairs(["centerpoint-nuscenes"], None) == [("centerpoint-nuscenes", sweep)]
+    assert peers.pairs(["second-kitti"], None) == [("second-kitti", SAMPLE)]
 
 
 def test_a_peer_that_is_not_there_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch, street: Workload) -> None:
-    monkeypatch.setitem(cuda_peers.CONTESTANTS, "spconv", "no_such_peer")
-    assert cuda_peers.enter("spconv", street, "float16") == (
+    monkeypatch.setitem(frames.CONTESTANTS, "spconv", "no_such_peer")
+    assert frames.enter("spconv", street, "float16") == (
         "spconv float16 cannot be loaded: No module named 'no_such_peer'"
     )
-    assert cuda_peers.enter("spconv", street, "bfloat16") == "spconv bfloat16: it has no such number format"
+    assert frames.enter("spconv", street, "bfloat16") == "spconv bfloat16: it has no such number format"
 
 
 def test_a_peer_built_without_cuda_is_told_apart(street: Workload) -> None:
@@ -111,14 +113,14 @@ def test_a_peer_built_without_cuda_is_told_apart(street: Workload) -> None:
     if not cpp.CPU_ONLY_BUILD:
         pytest.skip("the spconv that is installed is a build with CUDA")
     reason = "spconv float16 cannot be loaded: the spconv that is installed is a build without CUDA"
-    assert cuda_peers.enter("spconv", street, "float16") == reason
+    assert frames.enter("spconv", street, "float16") == reason
 
 
 def test_rounds_give_medians_and_every_contestant_goes_first_in_turn() -> None:
     asked: list[str] = []
 
     def contestant(label: str, seconds: list[float]) -> Any:
-        left = [9.0] * cuda_peers.WARM_UP + seconds
+        left = [9.0] * 3 + seconds
 
         def one_round() -> dict[str, float]:
             asked.append(label)
@@ -126,7 +128,7 @@ def test_rounds_give_medians_and_every_contestant_goes_first_in_turn() -> None:
 
         return one_round
 
-    medians = cuda_peers.rounds({"a": contestant("a", [3, 1, 2]), "b": contestant("b", [5, 5, 4])}, 3, cold=False)
+    medians = rounds({"a": contestant("a", [3, 1, 2]), "b": contestant("b", [5, 5, 4])}, count=3, warm_up=3)
     assert medians == {"a": {"total": 2}, "b": {"total": 5}}
     assert asked[:4] == ["a", "b", "b", "a"]
 
@@ -207,9 +209,9 @@ def test_our_contestant_computes_the_cpus_features_stage_by_stage(
         load_engine("cuda")
     except DeviceError as reason:
         pytest.skip(f"engine cuda: {reason}")
-    monkeypatch.setattr(cuda_peers, "WARM_UP", 0)
+    monkeypatch.setattr(frames, "WARM_UP", 0)
     given = Namespace(dtype=["float32"], rounds=1, frames=1, cold=False)
-    result = cuda_peers.frame_result(two_layers, given, Rates(1e12, {"float32": 1e14}))
+    result = frames.frame_result(two_layers, given, Rates(1e12, {"float32": 1e14}))
     assert [check.passed for check in result.checks if check.what.startswith("spcli")] == [True]
     measures = result.measures["spcli float32"]
     assert set(measures.stages) == {"voxelize", "maps", "convolutions", "network", "total"}

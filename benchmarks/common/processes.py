@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.common.paths import ROOT
+from benchmarks.common.rounds import rounds
 
 LAUNCHER = Path(__file__).with_name("child_launch.py")
 
@@ -38,23 +39,14 @@ def spcli_command() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "spcli"]
 
 
-def measure(commands: list[Command], rounds: int) -> dict[str, Measured]:
-    """Every command `rounds` times in rotating order, after one start that fills caches.
+def measure(commands: list[Command], count: int) -> dict[str, Measured]:
+    """Every command `count` times in rotating order, after one start that fills caches.
 
     Raises:
         RuntimeError: a command failed; carries what it said.
     """
-    taken: dict[str, list[dict[str, float]]] = {command.label: [] for command in commands}
-    for number in range(rounds + 1):
-        turn = number % len(commands)
-        for command in commands[turn:] + commands[:turn]:
-            answer = launched(command)
-            if number:
-                taken[command.label].append(answer)
-    return {
-        label: Measured(*(statistics.median(a[key] for a in answers) for key in ("seconds", "peak_mb")))
-        for label, answers in taken.items()
-    }
+    medians = rounds({command.label: partial(launched, command) for command in commands}, count, warm_up=1)
+    return {label: Measured(each["seconds"], each["peak_mb"]) for label, each in medians.items()}
 
 
 def works(command: Command) -> str | None:

@@ -10,13 +10,15 @@ import numpy as np
 
 from benchmarks.common.pages import Check
 from benchmarks.common.reference64 import output64, relative_l2
+from benchmarks.common.rounds import rounds
 from benchmarks.common.workload import Workload, macs, prepare
-from benchmarks.cpu.workers import Entry, Worker, rounds
+from benchmarks.cpu.workers import Entry, Worker
 from spcli.engines.cpu.library import cpu_flags
 from spcli.weights import fold
 
 # What the features of a configuration may differ from a float64 evaluation by, and from spconv's.
 BACKBONE_ERROR, UNET_ERROR, PEER_ERROR = 2e-6, 5e-6, 1e-5
+WARM_UP = 2
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,16 @@ def frame_report(workload: Workload, count: int) -> FrameReport:
     allowed = UNET_ERROR if "unet" in workload.config else BACKBONE_ERROR
     checks = [Check("spcli against float64", relative_l2(ours.features, expected), allowed)]
     with ExitStack() as stack:
-        workers = [_start(stack, entry, workload) for entry in _wanted(workload)]
+        workers = [stack.enter_context(Worker(entry, workload)) for entry in _wanted(workload)]
         absent = [worker.refusal for worker in workers if worker.refusal]
         present = [worker for worker in workers if not worker.refusal]
         for worker in present:
             if worker.entry.module == "spconv":
-                indices, features = _sorted_output(worker)
+                indices, features = worker.output()
                 np.testing.assert_array_equal(indices, ours.indices)
                 checks.append(Check("spconv against float64", relative_l2(features, expected), PEER_ERROR))
                 checks.append(Check("spcli against spconv", relative_l2(ours.features, features), PEER_ERROR))
-        medians = rounds(present, count)
+        medians = rounds({worker.entry.label: worker.round for worker in present}, count, WARM_UP)
     layers = workload.layers
     return FrameReport(
         workload.name, len(tensor.indices), len(ours.indices), macs(layers) / 1e9, checks, medians, absent
@@ -81,14 +83,3 @@ def _wanted(workload: Workload) -> list[Entry]:
     """The numpy voxelizer knows fixed ranges only."""
     fixed = "second" in workload.config
     return [*entries(), Entry("numpy 1T", "numpy_voxelizer")] if fixed else entries()
-
-
-def _start(stack: ExitStack, entry: Entry, workload: Workload) -> Worker:
-    return stack.enter_context(Worker(entry, workload.config, workload.scan, str(workload.folder)))
-
-
-def _sorted_output(worker: Worker) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(worker.ask("output")["path"], allow_pickle=False) as file:
-        indices, features = file["indices"], file["features"]
-    order = np.lexsort(indices.T[::-1])
-    return indices[order], features[order]

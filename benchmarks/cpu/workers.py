@@ -1,10 +1,9 @@
-"""Contestants side by side: each in a process of its own, asked in turn, so that a busy moment strikes all alike."""
+"""Contestants as processes of their own, each asked for one round after another."""
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -12,7 +11,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from benchmarks.common.paths import ROOT
+from benchmarks.common.workload import Workload
 
 PAUSE_S = 0.02  # lets the threads of the last contestant stop spinning
 
@@ -28,19 +30,11 @@ class Entry:
 
 
 class Worker:
-    """A contestant's process; `ask` has it do one round and gives the seconds of each stage."""
+    """A contestant's process."""
 
-    def __init__(self, entry: Entry, config: str, scan: str, folder: str) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.cpu.child_worker",
-            entry.module,
-            str(entry.threads),
-            config,
-            scan,
-            folder,
-        ]
+    def __init__(self, entry: Entry, workload: Workload) -> None:
+        command = [sys.executable, "-m", "benchmarks.cpu.child_worker", entry.module, str(entry.threads)]
+        command += [workload.config, workload.scan, str(workload.folder)]
         self.entry = entry
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | entry.environ
@@ -62,8 +56,26 @@ class Worker:
         """Why the contestant cannot take part, None where it can."""
         return self.ready.get("error")
 
-    def ask(self, what: str = "round") -> dict[str, Any]:
-        """One answer."""
+    def round(self) -> dict[str, float]:
+        """Seconds of each stage of one round.
+
+        Raises:
+            RuntimeError: the process has ended.
+        """
+        time.sleep(PAUSE_S)
+        answer = self._ask("round")
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
+
+    def output(self) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and features of the last layer, in canonical order."""
+        with np.load(self._ask("output")["path"], allow_pickle=False) as file:
+            indices, features = file["indices"], file["features"]
+        order = np.lexsort(indices.T[::-1])
+        return indices[order], features[order]
+
+    def _ask(self, what: str) -> dict[str, Any]:
         assert self._process.stdin is not None
         self._process.stdin.write(what + "\n")
         self._process.stdin.flush()
@@ -76,22 +88,3 @@ class Worker:
                 answer: dict[str, Any] = json.loads(line)
                 return answer
         return {"error": f"{self.entry.label} ended early with status {self._process.wait()}"}
-
-
-def rounds(workers: list[Worker], count: int, warm_up: int = 2) -> dict[str, dict[str, float]]:
-    """Median seconds of each stage by contestant's label, over `count` rounds in rotating order."""
-    taken: dict[str, list[dict[str, Any]]] = {worker.entry.label: [] for worker in workers}
-    for number in range(warm_up + count):
-        turn = number % len(workers)
-        for worker in workers[turn:] + workers[:turn]:
-            time.sleep(PAUSE_S)
-            answer = worker.ask()
-            if "error" in answer:
-                raise RuntimeError(answer["error"])
-            if number >= warm_up:
-                taken[worker.entry.label].append(answer)
-    return {label: _medians(answers) for label, answers in taken.items()}
-
-
-def _medians(answers: list[dict[str, Any]]) -> dict[str, float]:
-    return {stage: statistics.median(answer[stage] for answer in answers) for stage in answers[0]}
