@@ -13,12 +13,10 @@ import torch
 from spconv import constants
 from spconv.cppconstants import CPU_ONLY_BUILD
 from spconv.pytorch import ops
-from spconv.pytorch.utils import PointToVoxel
 
+from benchmarks.common.spconv_network import Peer, host_points, voxelizer
 from benchmarks.common.workload import Workload
-from benchmarks.cpu.spconv import MOST_VOXELS, Peer
 from benchmarks.cuda.card import Memory
-from spcli.config import load_config
 
 FINDERS = ("get_indice_pairs", "get_indice_pairs_implicit_gemm")
 WARM_UP = 5  # frames: spconv tries its kernels out on the first ones
@@ -63,14 +61,13 @@ class Contestant:
             raise ImportError("the spconv that is installed is a build without CUDA")
         self._kind, self._tf32 = torch.float16 if dtype == "float16" else torch.float32, dtype == "tf32"
         self._shape = list(workload.tensor.spatial_shape)
-        numbers = list(workload.points.features)
-        self._host = torch.from_numpy(np.ascontiguousarray(workload.points.values[:, numbers]))
+        self._host = host_points(workload)
         with Memory() as memory:
             self._network = Peer(workload.network, workload.parameters).cuda().to(self._kind)
             self._points = self._host.cuda()
             self._indices = torch.from_numpy(workload.tensor.indices).cuda()
             self._features = torch.from_numpy(workload.tensor.features).cuda().to(self._kind)
-            self._voxelizer = voxelizer(workload)
+            self._voxelizer = voxelizer(workload, "cuda:0")
             for _ in range(warm_up):
                 self.round()
         self.memory = memory.peak
@@ -118,18 +115,6 @@ class Contestant:
 
     def _tensor(self, indices: torch.Tensor, features: torch.Tensor) -> Any:
         return spconv.SparseConvTensor(features, indices, self._shape, 1)
-
-
-def voxelizer(workload: Workload) -> Callable[..., Any] | None:
-    """spconv's voxelizer, None where it cannot do what is asked: it needs a range and a cap of points."""
-    spec = load_config(workload.config).voxelize
-    if spec is None or spec.point_cloud_range is None or spec.max_points is None:
-        return None
-    room = MOST_VOXELS if spec.max_voxels is None else spec.max_voxels
-    limits, columns = list(spec.point_cloud_range), len(workload.points.features)
-    device = torch.device("cuda:0")
-    made: Callable[..., Any] = PointToVoxel(list(spec.voxel_size), limits, columns, room, spec.max_points, device)
-    return made
 
 
 @contextmanager
