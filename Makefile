@@ -1,4 +1,5 @@
-# make demo | test | lint | docs | bench | sanitize | cuda-check | compile-table: each makes .venv when it needs it and uses it again afterwards.
+# make demo | test | soak | lint | docs | wheel | bench | cuda-bench | sanitize | cuda-check | compile-table
+# Each makes .venv when it needs it and uses it again afterwards.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
@@ -10,7 +11,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 SCAN := sample_data/street_000.bin
 SANITIZED := build/sanitize
 
-.PHONY: demo test lint docs bench sanitize cuda-check compile-table format clean
+.PHONY: demo test soak lint docs wheel bench cuda-bench sanitize cuda-check compile-table format clean
 
 demo: $(VENV)/spcli.stamp
 	$(BIN)/spcli run --config configs/quickstart.yaml $(SCAN) -o out/demo --overwrite --format table
@@ -39,6 +40,10 @@ format: $(VENV)/lint.stamp
 bench: $(VENV)/spcli.stamp
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]' || echo 'bench: the peers could not be installed' >&2
 	$(BIN)/python -m benchmarks.cpu.peers $(BENCH)
+
+# On a machine with a GPU. The spconv of PyPI is a build for the CPU: put one for CUDA into $(VENV) to have it compared.
+cuda-bench: $(VENV)/spcli.stamp
+	$(BIN)/python -m benchmarks.cuda.peers $(BENCH)
 
 # The engine's tests once more over a build that stops at the first bad access or undefined step.
 sanitize: $(VENV)/test.stamp

@@ -1,10 +1,12 @@
-"""Digests of every file that the commands of the README and the six presets write, to compare two versions of spcli.
+"""Compares what two versions of spcli write: every file of the README's commands and of the six presets.
 
-    python -m benchmarks.digests before.json                # with the older version first on PYTHONPATH
+Prints how many commands ran, how many of them were refused and how many files they wrote; with --against also how many
+of those differ, and the name of each. OUTPUT gets the digests as JSON: of each file, for an npz of each member.
+
+    PYTHONPATH=/path/of/older python -m benchmarks.digests before.json
     python -m benchmarks.digests after.json --against before.json
 
-Left out are times, version strings, and the schema names inside `meta`. The exit code is 1 where digests differ. SCAN
-arguments are further scans that every preset runs over.
+Left out are times, version strings, and the schema names inside `meta`. The exit code is 1 where digests differ.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -117,10 +120,13 @@ def collect(folder: Path, scans: list[str]) -> dict[str, Any]:
 
 def main() -> int:
     """Collect, and compare where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--against", type=Path)
-    parser.add_argument("scans", nargs="*", type=lambda path: str(Path(path).resolve()))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.digests", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("output", metavar="OUTPUT", type=Path, help="write the digests here")
+    parser.add_argument("--against", type=Path, help="compare with the digests in this file")
+    more = "run every preset over this scan too"
+    parser.add_argument("scans", metavar="SCAN", nargs="*", type=os.path.abspath, help=more)
     options = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as folder:
         found = collect(Path(folder), options.scans)

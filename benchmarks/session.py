@@ -1,13 +1,13 @@
 """What a scan costs another program: `spcli.Session` over scans in memory, against the phases of `spcli run`.
 
-    python -m benchmarks.session [CONFIG [SCAN]]
-
-Prints milliseconds per scan of both, the medians of several rounds in alternation, and their ratio. The command's are
-the phases that a session has too: reading and writing are left out, and its first scan, which makes the network ready.
+Prints one line: ms per scan in a session, ms per scan of the command's phases, and their ratio. Each is a median over
+rounds in alternation. The first scan, which makes the network ready, does not count, and of the command's phases only
+those count that a session has too: reading and writing are left out.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -19,8 +19,9 @@ from time import perf_counter
 import numpy as np
 
 import spcli
+from benchmarks.common.paths import SAMPLE
 
-SCANS, ROUNDS = 30, 5
+SCANS = 30
 PHASES = ("prepare", "voxelize", "index", "value", "download")
 
 
@@ -43,19 +44,30 @@ def in_command(config: str, folder: Path) -> float:
     return 1000 * median(sum(record["time_s"][phase] for phase in PHASES) for record in records)
 
 
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.session", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", nargs="?", default="second-kitti", help="configuration (default second-kitti)")
+    parser.add_argument("scan", nargs="?", type=Path, default=SAMPLE, help="KITTI scan (default the repository's own)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds a median is taken over (default 5)")
+    return parser.parse_args()
+
+
 def main() -> None:
     """Both in alternation."""
-    config = sys.argv[1] if len(sys.argv) > 1 else "second-kitti"
-    scan = sys.argv[2] if len(sys.argv) > 2 else "sample_data/street_000.bin"
+    given = arguments()
+    config, scan = given.config, given.scan
     points = np.fromfile(scan, np.float32).reshape(-1, 4)
     scans = [points[number:] for number in range(SCANS)]
     with tempfile.TemporaryDirectory() as name:
         for number, values in enumerate(scans):
             values.tofile(Path(name) / f"{number:02}.bin")
-        rounds = [(in_session(config, scans), in_command(config, Path(name))) for _ in range(ROUNDS)]
+        rounds = [(in_session(config, scans), in_command(config, Path(name))) for _ in range(given.rounds)]
     session, command = (median(column) for column in zip(*rounds, strict=True))
     ratio = median(one / other for one, other in rounds)
-    print(f"{config}, {scan}: session {session:.1f} ms, phases {command:.1f} ms, ratio {ratio:.3f}")
+    print(f"{config}, {scan.name}: session {session:.1f} ms, phases {command:.1f} ms, ratio {ratio:.3f}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Page:
         self._lines: list[str] = []
 
     def checks(self, checks: Sequence[Check]) -> None:
-        """A line a comparison."""
+        """One line per comparison."""
         for check in checks:
             verdict = "ok" if check.passed else "FAILED"
             self.failed |= not check.passed

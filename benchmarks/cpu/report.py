@@ -23,7 +23,7 @@ class Report(Page):
         self._say("", f"Load average at the end: {load:.2f} (the benchmark itself keeps a core or two busy).")
 
     def frame(self, report: FrameReport) -> None:
-        """One workload: checks, then a row a stage."""
+        """One workload: checks, then one row per contestant."""
         self._say("", f"## {report.name}", "")
         self._say(f"{report.voxels:,} voxels in, {report.outputs:,} sites out, {report.gmac:.2f} GMAC.", "")
         self.checks(report.checks)
@@ -33,7 +33,7 @@ class Report(Page):
         self._ratios(report)
 
     def whole(self, report: WholeReport) -> None:
-        """Some commands: a row each, compared with the base."""
+        """Some commands: one row for each, compared with the base."""
         self._say("", f"## {report.name}", "", "| command | ms | peak MB | of the peer's time |", "|---|--:|--:|--:|")
         base = report.measured.get(report.base)
         for label, measured in report.measured.items():

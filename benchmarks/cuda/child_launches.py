@@ -1,7 +1,7 @@
-"""Lists the kernels the CUDA engine launches, as it would launch them on a device; started by compile_table.py.
+"""Lists the kernels the CUDA engine launches, as it would launch them on a device.
 
-Triton's interpreter stands in for the device: small scans go through whole networks with a device's block shapes, and
-every launch is noted. Only kernels that decide how many rows there are get carried out.
+Started by compile_table.py. Triton's interpreter stands in for the device: small scans go through whole networks with a
+device's block shapes, and every launch is noted. Only kernels that decide how many rows there are get carried out.
 """
 
 from __future__ import annotations

@@ -1,13 +1,17 @@
-r"""Compiles the CUDA engine's kernels without a GPU, for sm_80 and sm_90, and shows what their machine code uses.
+r"""Compiles the CUDA engine's kernels without a GPU, for sm_80 and sm_90: `make compile-table`.
 
-    python -m benchmarks.cuda.compile_table                         every kernel and number format of all networks
+Prints one row per kernel: compute capability, registers per thread, spilled loads and stores, bytes of shared memory,
+instructions, tensor-core instructions (hgmma, hmma), ffma, asynchronous copies (of 16 bytes/all), bytes of the
+narrowest load of weights, seconds it took, the kernel with its types and constants. Below a row that fails, the reason.
+
+    python -m benchmarks.cuda.compile_table                          every kernel and number format of all networks
     python -m benchmarks.cuda.compile_table --network second-kitti --dtype float16 --only convolve --capability 90
-    python -m benchmarks.cuda.compile_table --save launches.json    only list the launches, for another Triton
+    python -m benchmarks.cuda.compile_table --save launches.json     only list the launches, for another Triton
     python -m benchmarks.cuda.compile_table --launches launches.json
     python -m benchmarks.cuda.compile_table --kernel spcli.engines.cuda.kernels.tiles:list_taps --constant ROWS=64 \
         --argument 'table_ptr=*i32:16' ... --option num_warps=4
 
-It ends with 1 where registers spill, a convolution does not use the tensor cores (exact float32 cannot) or loads
+The exit code is 1 where registers spill, a convolution does not use the tensor cores (exact float32 cannot) or loads
 weights four bytes at a time, or a block needs more shared memory than there is.
 """
 
@@ -90,7 +94,7 @@ def described(job: Job) -> str:
 
 
 def table(jobs: Iterable[tuple[Job, int]], workers: int) -> list[dict[str, Any]]:
-    """Compiles and prints, a row each."""
+    """Compiles and prints, one row for each."""
     jobs = list(jobs)
     print(ROW.format(*HEADER.split()), flush=True)
     rows = []
@@ -141,14 +145,18 @@ def one_kernel(asked: argparse.Namespace) -> Job:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cuda.compile_table",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--capability", type=int, action="append", choices=SHARED_LIMIT, help="80 or 90; both if not given"
     )
     parser.add_argument("--network", action="append", default=[], help="one of those in child_launches.py")
-    parser.add_argument("--dtype", action="append", default=[])
+    parser.add_argument("--dtype", action="append", default=[], help="float32, tf32, float16 or bfloat16")
     parser.add_argument("--only", default="", help="compile only kernels whose name contains this")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="kernels compiled at once")
     parser.add_argument("--json", type=Path, help="write the table here as well")
     parser.add_argument("--save", type=Path, help="write the launches here and compile nothing")
     parser.add_argument("--launches", type=Path, help="compile those saved here")

@@ -66,7 +66,7 @@ class CudaReport(Page):
     def head(self, facts: list[tuple[str, str]], rates: Rates, rounds: int, cold: bool) -> None:
         """What was measured on, and how."""
         cache = "emptied before each" if cold else "left as the one before left it"
-        self._say("# Measured on a card", "", "Made by `python -m benchmarks.cuda.peers --write`: one process, times")
+        self._say("# Measured on a card", "", "Made by `make cuda-bench BENCH=--write`: one process, times")
         self._say(f"between CUDA events, medians of {rounds} interleaved rounds, the card's cache {cache}.", "")
         self._say(*(f"* {name}: {value}" for name, value in facts))
         self._say(f"* copies on the card: {rates.copy / 1e12:.2f} TB/s, read and written bytes both counted")
@@ -74,7 +74,7 @@ class CudaReport(Page):
         self._say(f"* large matrix products: {', '.join(products)}")
 
     def frame(self, result: FrameResult) -> None:
-        """Checks, then a row a contestant, and under them what the card's rates allow."""
+        """Checks, then one row per contestant, and under them what the card's rates allow."""
         points, voxels, outputs = result.sizes
         self._say("", f"## {result.name}", "")
         self._say(f"{points:,} points, {voxels:,} voxels, {outputs:,} sites out, {result.gmac:.2f} GMAC.", "")
