@@ -36,8 +36,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def pages() -> list[Path]:
-    """Every page a reader gets: the README, those of docs/, and how to contribute."""
-    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """Every page a reader gets: the README, those of docs/, how to contribute, and the list of benchmarks."""
+    single = ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")
+    return [*(ROOT / name for name in single), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def make_desk(folder: Path) -> Path:
