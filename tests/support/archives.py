@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+RESULTS = {"scan.features.npz", "scan.rulebooks.npz", "scan.stats.json", "config.yaml", "manifest.jsonl"}
+"""What `spcli run` leaves of one `scan.bin`."""
+
 
 def load(path: Path | io.BytesIO) -> dict[str, Any]:
     """All arrays of an npz."""
@@ -19,3 +22,8 @@ def load(path: Path | io.BytesIO) -> dict[str, Any]:
 def meta(path: Path | io.BytesIO) -> dict[str, Any]:
     """The JSON object inside an npz."""
     return json.loads(str(load(path)["meta"]))
+
+
+def names(folder: Path) -> set[str]:
+    """What a folder of results holds."""
+    return {path.name for path in folder.iterdir()}

@@ -1,0 +1,102 @@
+"""Captures: the streams they use, what they hold, and the sizes of their buffers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rehearsal import (
+    Rehearsal,
+    small_net,
+    tensor,
+)
+
+
+def test_what_the_run_before_a_capture_prepared_is_captured_too(cuda: Any, monkeypatch: Any) -> None:
+    """A device carries the work out once before it captures it; an index left over from then would find old sites."""
+    from spcli.engines.cuda.capture import Stream
+
+    capture = Stream.capture
+    monkeypatch.setattr(Stream, "capture", lambda stream, work: (work(), capture(stream, work))[1])
+    builder = small_net()
+    rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
+    for seed in (30, 31, 32):
+        rehearse(tensor(seed, 60))
+    assert rehearse.captures == 1
+
+
+class FakeQueues:
+    """In place of torch's streams where there are none: which is current, and in which a graph was captured."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        import torch
+
+        from spcli.engines.cuda import capture
+
+        self.current: list[object] = ["the caller's"]
+        self.captured: list[object] = []
+        queues = self
+
+        class Queue:
+            def __init__(self, *place: object) -> None: ...
+
+            def synchronize(self) -> None: ...
+
+        class Selected:
+            """As torch's: leaving sets what was current when it was last entered."""
+
+            def __init__(self, queue: object) -> None:
+                self.queue = queue
+
+            def __enter__(self) -> None:
+                self.before = queues.current[-1]
+                queues.current.append(self.queue)
+
+            def __exit__(self, *error: object) -> None:
+                queues.current.append(self.before)
+
+        def graph(recording: object, stream: object, capture_error_mode: str) -> Selected:
+            self.captured.append(stream)
+            return Selected(stream)
+
+        capture._for_captures.cache_clear()
+        monkeypatch.setattr(capture, "INTERPRETED", False)
+        for name, fake in (("Stream", Queue), ("stream", Selected), ("graph", graph), ("CUDAGraph", object)):
+            monkeypatch.setattr(torch.cuda, name, fake)
+
+
+@pytest.fixture
+def queues(cuda: Any, monkeypatch: Any) -> Any:
+    from spcli.engines.cuda import capture
+
+    yield FakeQueues(monkeypatch)
+    capture._for_captures.cache_clear()
+
+
+def test_a_capture_leaves_the_callers_stream_current(queues: Any) -> None:
+    from spcli.engines.cuda.capture import Stream
+
+    stream = Stream()
+    with stream:
+        stream.capture(lambda: None)
+        assert queues.current[-1] is stream._stream
+    assert queues.current[-1] == "the caller's"
+
+
+def test_captures_have_a_stream_on_which_no_results_are_copied(queues: Any) -> None:
+    from spcli.engines.cuda.capture import Stream
+
+    streams = [Stream(), Stream()]
+    for stream in streams:
+        stream.capture(lambda: None)
+    assert queues.captured[0] is queues.captured[1]
+    assert all(stream._stream not in queues.captured for stream in streams)
+
+
+@pytest.mark.parametrize("length", [0, 1, 63, 64, 1000, 12345, 2**20 + 1])
+def test_capacities_have_slack_and_few_sizes(length: int) -> None:
+    from spcli.engines.cuda.capacity import bucket
+
+    assert length * 1.09 <= bucket(length) <= max(64, length * 1.42)
+    assert bucket(bucket(length)) >= bucket(length)

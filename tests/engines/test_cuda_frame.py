@@ -1,0 +1,124 @@
+"""A captured frame: what it records, what it leaves in its buffers, what it times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from programs import ProgramBuilder
+from rehearsal import (
+    DOWN2,
+    DOWN3,
+    FIXED,
+    assert_same_frame,
+    cloud,
+    everything,
+    small_net,
+    tensor,
+    with_points,
+)
+from spcli.geometry import submanifold_geometry
+
+
+def test_nothing_is_left_over_from_the_frame_before(cuda: Any) -> None:
+    """Whatever differs between two frames' buffers is poisoned; the next replay must not notice."""
+    from spcli.engines.cuda.launch import INTERPRETED
+
+    if not INTERPRETED:
+        pytest.skip("a graph's buffers cannot be listed; the recording that stands for it without a device can")
+    builder = small_net()
+    runner = cuda.compile(builder.program(), builder.parameters, everything(builder))
+    first, second = tensor(30, 200), tensor(31, 180)
+    frames = [runner.result(runner.submit(scan)) for scan in (first, first)]
+    captured = runner._slots[0].captured
+    buffers = recorded_tensors(captured._replay)
+    before = [buffer.clone() for buffer in buffers]
+    runner.result(runner.submit(second))
+    changed = [buffer for buffer, old in zip(buffers, before, strict=True) if not same_bits(buffer, old)]
+    assert len(changed) > 10
+    for buffer in changed:
+        buffer.fill_(float("nan") if buffer.dtype.is_floating_point else 0x5EADBEEF % 127)
+    assert_same_frame(runner.result(runner.submit(first)), frames[0])
+
+
+def recorded_tensors(recording: Any) -> list[Any]:
+    """Every tensor that a recording's steps were given."""
+    import torch
+
+    found: dict[tuple[int, int], Any] = {}
+    for step in recording.steps:
+        owner = getattr(step.func, "__self__", None)
+        for value in (*step.args, *step.keywords.values(), owner):
+            for each in value if isinstance(value, tuple | list) else (value,):
+                if isinstance(each, torch.Tensor):
+                    found[(each.data_ptr(), each.numel())] = each
+    return list(found.values())
+
+
+def same_bits(one: Any, other: Any) -> bool:
+    import torch
+
+    return torch.equal(one.contiguous().view(torch.uint8), other.contiguous().view(torch.uint8))
+
+
+@pytest.mark.parametrize("begins_with", ["points", "a tensor"])
+def test_a_frame_starts_work_only_where_it_is_recorded(cuda: Any, begins_with: str, monkeypatch: Any) -> None:
+    """Torch operations outside the recording would happen once, at the capture, and never again."""
+    from spcli.engines.cuda import capture, frame
+
+    seen: set[str] = set()
+    frame_on_device = frame.CapturedFrame._frame_on_device
+
+    def watched(self: Any) -> Any:
+        with watching(seen):
+            return frame_on_device(self)
+
+    monkeypatch.setattr(frame.CapturedFrame, "_frame_on_device", watched)
+    if not capture.INTERPRETED:
+        pytest.skip("a device's capture notices for itself")
+    builder = everything_net()
+    runner = cuda.compile(with_points(builder, FIXED), builder.parameters, everything(builder))
+    scan = cloud(1, 60) if begins_with == "points" else tensor(30, 60)
+    for _ in range(2):
+        runner.result(runner.submit(scan))
+    views = {"view", "slice", "select", "as_strided", "alias", "detach", "unsqueeze", "reshape", "expand"}
+    assert "empty" in seen
+    assert seen <= {"empty", "empty_like", "empty_strided"} | views, seen
+
+
+def everything_net() -> ProgramBuilder:
+    """One of each operation."""
+    builder = small_net()
+    builder.pool(builder.build_map(0, DOWN3), 0, "max")
+    builder.pool(builder.build_map(0, DOWN2), 0, "mean")
+    builder.add(0, 0)
+    builder.layer_norm(0, add=0)
+    builder.channel_reduction(0, 2)
+    builder.global_pool(1, "mean")
+    builder.global_pool(0, "max")
+    flat = builder.height_compression(0)
+    plane = builder.build_map(builder.values[flat].sites, submanifold_geometry((3, 3), (1, 1)))
+    builder.to_dense(builder.convolve(plane, flat, 4))
+    return builder
+
+
+def watching(seen: set[str]) -> Any:
+    """Notes the name of every torch operation."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            seen.add(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    return Watch()
+
+
+def test_phases_are_timed(cuda: Any) -> None:
+    builder = small_net()
+    runner = cuda.compile(builder.program(), builder.parameters, everything(builder))
+    for scan in (tensor(30, 50), tensor(30, 50)):
+        frame = runner.result(runner.submit(scan))
+        assert set(frame.time_s) == {"voxelize", "index", "value", "download"}
+        assert all(seconds >= 0 for seconds in frame.time_s.values()) and sum(frame.time_s.values()) > 0
