@@ -10,6 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 SCAN := sample_data/street_000.bin
 SANITIZED := build/sanitize
+TESTS := $(BIN)/pytest -n auto --dist worksteal --durations 10
 
 .PHONY: demo test soak lint docs wheel bench cuda-bench sanitize cuda-check compile-table format clean
 
@@ -18,7 +19,19 @@ demo: $(VENV)/spcli.stamp
 	$(BIN)/spcli stats out/demo --format table
 
 test: $(VENV)/test.stamp
-	$(BIN)/pytest -n auto --dist worksteal
+	$(TESTS)
+
+# The long runs: ten times as many examples of every property, new ones each time; whole scans and other tests that take
+# an interpreted engine long; the compile table. SEED=N repeats a run's examples. SAMPLE=N runs one test in N, always
+# the same ones, and no table.
+SAMPLE := 1
+SEED := $(shell echo $$RANDOM)
+soak: $(VENV)/test.stamp
+	@echo 'Repeat these examples with SEED=$(SEED).'
+	$(TESTS) --soak --sample $(SAMPLE) --hypothesis-seed $(SEED)
+ifeq ($(SAMPLE),1)
+	$(MAKE) compile-table
+endif
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff format --check .

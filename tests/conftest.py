@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
+import interpreter
+import soak
 from spcli.engines.device import ask_driver
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,19 +22,27 @@ SHARED = ROOT.parent / "shared"
 if not ask_driver().devices:
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# One example costs the interpreter as much as a few hundred cost compiled code.
-INTERPRETED_SHARE = 12
+# numpy multiplies the interpreter's matrices. Beside other workers its threads would only wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# Derandomized: the same examples on every machine and run; `strategies.examples` says how to look for new ones.
-settings.register_profile(
-    "stable",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=30,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
-settings.load_profile("stable")
+soak.register_profiles()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("soak", "the long runs")
+    group.addoption("--soak", action="store_true", help="only tests marked soak, and more and new random examples")
+    group.addoption("--sample", type=int, default=1, metavar="N", help="with --soak: one test in N, always the same")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any test is collected: a test's number of examples is settled when its module is imported."""
+    settings.load_profile("soak" if config.getoption("soak") else "test")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:], left_out = soak.choose(items, config.getoption("soak"), config.getoption("sample"))
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")
@@ -70,33 +81,18 @@ def _engine(name: str) -> Any:
         pytest.skip(f"engine {name}: {reason}")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves whole scans out for interpreted engines, except in a long search (SPCLI_EXAMPLES)."""
-    if "SPCLI_EXAMPLES" in os.environ:
-        return
-    too_long = pytest.mark.skip(reason="a whole scan takes an interpreter minutes; SPCLI_EXAMPLES=2 runs it")
-    for item in items:
-        call = getattr(item, "callspec", None)
-        if item.get_closest_marker("whole_scan") and call and is_interpreted(call.params.get("engine")):
-            item.add_marker(too_long)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Gives an interpreted engine a share of a test's hypothesis examples; every other engine gets all of them."""
-    call = getattr(item, "callspec", None)
+    if "triton.runtime.interpreter" in sys.modules:
+        interpreter.speed_up()
     usual = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
-    if usual is None or call is None or not is_interpreted(call.params.get("engine")):
+    if usual is None or not soak.is_interpreted(soak.engine_of(item)):
         return (yield)
     # settings() refuses to decorate a test twice, and all engines share one test function.
-    fewer = max(usual.max_examples // INTERPRETED_SHARE, 3)
+    fewer = max(usual.max_examples // soak.INTERPRETED_SHARE, 3)
     item.obj._hypothesis_internal_use_settings = settings(usual, max_examples=fewer)
     try:
         return (yield)
     finally:
         item.obj._hypothesis_internal_use_settings = usual
-
-
-def is_interpreted(engine: str | None) -> bool:
-    """Whether the engine's kernels are carried out one tensor operation after another by Python."""
-    return engine == "cuda" and os.environ.get("TRITON_INTERPRET") == "1"

@@ -105,7 +105,7 @@ def second_backbone() -> dict[str, ConvGeometry]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name.endswith("_front.bin") else pytest.mark.whole_scan) for name in SCANS]
+    "name", [pytest.param(name, marks=() if name.endswith("_front.bin") else pytest.mark.soak) for name in SCANS]
 )
 def test_rule_counts_of_real_scans(engine: Any, shared: Path, name: str) -> None:
     """No caps; every count was found by an independent program and agrees with spconv."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import prod
 
 import numpy as np
@@ -10,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from soak import EXAMPLES
 from spcli.engines.base import Points
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.grid import VoxelSpec
@@ -19,9 +19,10 @@ CHANNELS = (1, 3, 4, 5, 16, 17, 32, 64, 131)
 
 
 def examples(count: int) -> settings:
-    """So many examples, or SPCLI_EXAMPLES times as many, all new ones, for a long search."""
-    factor = int(os.environ.get("SPCLI_EXAMPLES", "1"))
-    return settings(max_examples=count * factor, derandomize=factor == 1)
+    """So many examples, or `soak.LONGER` times as many in the long runs."""
+    profile = settings.default
+    assert profile is not None
+    return settings(max_examples=count * profile.max_examples // EXAMPLES)
 
 
 channels = st.sampled_from(CHANNELS)
