@@ -20,7 +20,7 @@ from spcli.errors import Problem, suggestion
 
 PREFIX = "SPCLI_"
 SECTIONS = ("name", "voxelize", "defaults", "layers")
-_SETTINGS = ("SPCLI_THREADS", "SPCLI_DEVICE", "SPCLI_ISA", "SPCLI_LIBRARY_DIR", "SPCLI_EXAMPLES")
+_SETTINGS = ("SPCLI_THREADS", "SPCLI_DEVICE", "SPCLI_ISA", "SPCLI_LIBRARY_DIR")
 """Variables with the prefix that are not of the configuration."""
 
 

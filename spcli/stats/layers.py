@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spcli.engines.masks import Words, row_masks
 from spcli.grid import ScanCounts
-from spcli.program import AddValues
+from spcli.program import reads
 from spcli.stats.masks import SPLITS, TILE_ROWS, executed_rules, histograms
 from spcli.stats.memory import FLOAT_BYTES, RULE_BYTES, frame_memory
 
@@ -82,7 +82,7 @@ def _layer_stats(layer: LayerInfo, network: Network, frame: Frame, batch_size: i
     weight = prod(layer.parameters.get(f"{layer.name}.weight", (0,)))
     dense_macs = batch_size * prod(out_shape) * layer.kernel_volume * products
     rules = pairs if layer.key else 0
-    read = in_sites * layer.in_channels + _joined_values(layer, network, frame)
+    read = _values_read(layer, network, frame)
     moved = FLOAT_BYTES * (read + out_sites * layer.out_channels + weight) + RULE_BYTES * rules
     return {
         "name": layer.name,
@@ -173,12 +173,19 @@ def _times(value: Any, factor: int) -> Any:
     return [_times(item, factor) for item in value] if isinstance(value, list) else value * factor
 
 
-def _joined_values(layer: LayerInfo, network: Network, frame: Frame) -> int:
-    """Feature values a layer reads besides `in_channels` of every site: an Add's further inputs, a residual."""
+def _values_read(layer: LayerInfo, network: Network, frame: Frame) -> int:
+    """Feature values a layer reads of other layers: every input as often as it is named, and a residual."""
     program = network.program
-    last = next(op for op in reversed(program.value_ops) if op.output == program.layers[layer.name])
-    others = last.inputs[1:] if isinstance(last, AddValues) else (getattr(last, "add", None),)
-    return sum(frame.sites[layer.out_sites] * program.values[slot].channels for slot in others if slot is not None)
+    makers = {op.output: op for op in program.value_ops}
+    outside = {0, *program.layers.values()}
+    total, inside = 0, [program.layers[layer.name]]
+    while inside:
+        for slot in (read.value for read in reads(makers[inside.pop()])):
+            if slot in outside:
+                total += frame.sites[program.values[slot].sites] * program.values[slot].channels
+            else:
+                inside.append(slot)
+    return total
 
 
 def layer_pairs(layer: LayerInfo, frame: Frame) -> tuple[int, ...]:
