@@ -9,7 +9,8 @@ Shapes are not part of a program: sites carry their shape at run time, so one pr
 
 What follows from a program alone is said here: which sites, shape, stride and centres an index operation makes of those
 before (`fold_sites`), and which rows of which values a value operation reads (`reads`).
-Engines carry operations out; nothing else in the package asks what kind of operation it is looking at.
+Engines carry operations out. The rest of the package asks the functions here what an operation reads and makes; only
+what writes a sum out (`inspect/explain.py`) looks at its kind.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ class Engine(Protocol):
         """Channels side by side. An input that already lies in its place in `out` is not copied."""
 
     def add(self, inputs: Sequence[Array], activation: Activation, out: Array | None = None) -> Array:
-        """`activation(inputs[0] + inputs[1] + ...)`, summed from the first to the last."""
+        """`activation(inputs[0] + inputs[1] + ...)` of two or more, summed from the first to the last."""
 
     def layer_norm(
         self, inputs: Array, parameters: LayerParameters, eps: float, epilogue: Epilogue, out: Array | None = None

@@ -138,7 +138,7 @@ class Lowered(msgspec.Struct, frozen=True):
     Attributes:
         source: its input (the first of several).
         output: what the next layer gets.
-        in_channels: channels of all inputs together, 0 where not known yet.
+        in_channels: channels of the source, or of all inputs together where they are joined; 0 where not known yet.
         key: the rulebook it uses, None without one.
         kernel_volume: taps V, 1 without a kernel.
         parameters: suffix (such as `norm.weight`) to shape, in the order of docs/files.md.
