@@ -9,8 +9,9 @@ from msgspec import Struct
 
 from spcli.engines import load_engine
 from spcli.engines.base import Engine
-from spcli.errors import DeviceError
+from spcli.errors import DeviceError, UsageError
 
+DEVICES = ("auto", "cpu", "cuda")
 NO_DEVICE, STUB_LIBRARY = 100, 34
 NO_CUDA = "there is no CUDA device here; use --device cpu or auto"
 
@@ -46,10 +47,13 @@ def choose_engine(device: str | Engine, warn: Warn, threads: int | None = None) 
     An engine is given back as it is.
 
     Raises:
+        UsageError: there is no device of that name.
         DeviceError: the device that was asked for cannot be used.
     """
     if not isinstance(device, str):
         return device
+    if device not in DEVICES:
+        raise UsageError(f"there is no device {device!r}; there are {', '.join(DEVICES)}")
     if device == "cuda":
         return _cuda_engine(threads, ask_driver())
     if device == "auto":

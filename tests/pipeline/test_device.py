@@ -8,7 +8,7 @@ import pytest
 import spcli
 from spcli.engines.base import Engine
 from spcli.engines.device import CudaDriver
-from spcli.errors import DeviceError
+from spcli.errors import DeviceError, UsageError
 
 POINTS = np.random.default_rng(4).uniform((0, -30, -2, 0), (60, 30, 1, 1), (200, 4)).astype(np.float32)
 SPEC = spcli.VoxelSpec((0.2, 0.2, 0.2), (0, -32, -3, 64, 32, 3.4))
@@ -37,3 +37,8 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("spcli.engines.device.ask_driver", lambda: CudaDriver(False))
     with pytest.raises(DeviceError, match="no CUDA device"):
         spcli.run("quickstart", POINTS, device="cuda")
+
+
+def test_a_device_of_another_name_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match="no device 'gpu'; there are auto, cpu, cuda"):
+        spcli.run("quickstart", POINTS, device="gpu")
