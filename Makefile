@@ -10,7 +10,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt --editable
 SCAN := sample_data/street_000.bin
 SANITIZED := build/sanitize
-TESTS := $(BIN)/pytest -n auto --dist worksteal --durations 10
+# numpy multiplies the interpreter's matrices; beside other workers its threads would only wait for each other.
+TESTS := OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal --durations 10
 
 .PHONY: demo test soak lint docs wheel bench cuda-bench sanitize cuda-check compile-table format clean
 

@@ -22,10 +22,6 @@ SHARED = ROOT.parent / "shared"
 if not ask_driver().devices:
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# numpy multiplies the interpreter's matrices. Beside other workers its threads would only wait for each other.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 soak.register_profiles()
 
 

@@ -1,22 +1,28 @@
 """Makes Triton's interpreter faster without changing a result: most of its time goes to types, not to numbers.
 
 The interpreter makes the same few types of blocks again for every operation, looks through Triton's modules for
-functions to replace at every call of a device function, and works out integer overflows that it then does not report.
-Here the types are remembered, the search is made once, and the overflows are left out. This follows the source of one
-release: any other runs as it is, only slower.
+functions to replace at every call of a device function, works out integer overflows that it then does not report, and
+loads elements one by one. Here the types are remembered, the search is made once, the overflows are left out, and numpy
+gathers what is loaded. This follows the source of one release: any other runs as it is, only slower.
 """
 
 from __future__ import annotations
 
+import ctypes
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-RELEASES = ("3.7.0", "3.7.1")
+import numpy as np
+
+RELEASES = ("3.7.1",)
+
+# Below this a load's fixed costs are larger than what its elements cost.
+FEW = 256
 
 Replacement = tuple[Any, str, Any]
-
 
 _replaced: dict[tuple[Any, str], Any] = {}
 
@@ -41,7 +47,7 @@ def replacements() -> list[Replacement]:
 
     if not triton.knobs.runtime.interpret or triton.__version__ not in RELEASES:
         return []
-    return [*_types(), *_calls()]
+    return [*_types(), *_calls(), *_loads()]
 
 
 def _types() -> Iterator[Replacement]:
@@ -61,6 +67,13 @@ def _calls() -> Iterator[Replacement]:
     options = interpreter.InterpreterOptions(sanitize_overflow=False)
     yield interpreter.interpreter_builder, "options", options
     yield interpreter, "_patch_lang", _patch_once(interpreter._patch_lang)
+    yield interpreter, "_patch_builtin", _patch_found(interpreter._patch_attr)
+
+
+def _loads() -> Iterator[Replacement]:
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    yield InterpreterBuilder, "create_masked_load", _masked_load(InterpreterBuilder.create_masked_load)
 
 
 def _equal(slow: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
@@ -124,3 +137,65 @@ def _patch_once(slow: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return _LangPatchScope()
 
     return patch_lang
+
+
+def _patch_found(patch: Callable[..., None]) -> Callable[..., None]:
+    """What a module or class has to be replaced is looked for once."""
+    from triton.language.core import is_builtin
+
+    known: dict[int, list[str]] = {}
+
+    def patch_builtin(owner: Any, builder: Any, scope: Any) -> None:
+        if id(owner) not in known:
+            known[id(owner)] = [name for name, member in inspect.getmembers(owner) if is_builtin(member)]
+        for name in known[id(owner)]:
+            member = getattr(owner, name)
+            if is_builtin(member):
+                patch(owner, name, member, builder, scope)
+
+    return patch_builtin
+
+
+def _masked_load(slow: Callable[..., Any]) -> Callable[..., Any]:
+    from triton.runtime.interpreter import TensorHandle
+
+    def create_masked_load(self: Any, pointers: Any, mask: Any, other: Any, *hints: Any) -> Any:
+        if pointers.data.size < FEW:
+            return slow(self, pointers, mask, other, *hints)
+        type = pointers.get_element_ty()
+        loaded = _load(pointers.data, mask.data, None if other is None else other.data, _np_dtype(type))
+        return slow(self, pointers, mask, other, *hints) if loaded is None else TensorHandle(loaded, type)
+
+    return create_masked_load
+
+
+def _np_dtype(type: Any) -> np.dtype[Any]:
+    from triton.runtime import interpreter
+
+    found: np.dtype[Any] = interpreter._get_np_dtype(type)
+    return found
+
+
+def _load(addresses: np.ndarray, mask: np.ndarray, other: np.ndarray | None, dtype: np.dtype[Any]) -> Any:
+    """What lies at the addresses whose mask is set, and `other` elsewhere; None where they cannot be gathered."""
+    if mask.all():
+        return _gathered(addresses, dtype)
+    loaded = np.zeros(addresses.shape, dtype)
+    if other is not None:
+        loaded[...] = other
+    if mask.any():
+        values = _gathered(addresses[mask], dtype)
+        if values is None:
+            return None
+        loaded[mask] = values
+    return loaded
+
+
+def _gathered(addresses: np.ndarray, dtype: np.dtype[Any]) -> Any:
+    """Elements of memory; None where they do not lie whole elements apart. Only the memory at the addresses is read."""
+    lowest = addresses.min()
+    rows, apart = np.divmod(addresses - lowest, np.uint64(dtype.itemsize))
+    if apart.any():
+        return None
+    span = ctypes.c_char * ((int(rows.max()) + 1) * dtype.itemsize)
+    return np.frombuffer(span.from_address(int(lowest)), dtype)[rows.astype(np.int64)]
