@@ -267,8 +267,10 @@ def flow(value: Any) -> str:
 
 
 def _float(value: float) -> str:
-    """Readers of YAML 1.1 take an exponent for a number only after a point."""
+    """Readers of YAML 1.1 take an exponent for a number only after a point; infinity and NaN begin with one."""
     text = repr(value)
+    if text in ("inf", "-inf", "nan"):
+        return text.replace("inf", ".inf").replace("nan", ".nan")
     mantissa, e, exponent = text.partition("e")
     return text if not e or "." in mantissa else f"{mantissa}.0e{exponent}"
 

@@ -75,6 +75,7 @@ def test_what_is_written_reads_back_the_same(value: Any) -> None:
 
 
 def test_small_numbers_are_written_so_that_readers_of_yaml_1_1_take_them_for_numbers() -> None:
+    assert flow([float("inf"), float("-inf"), float("nan")]) == "[.inf, -.inf, .nan]"
     assert flow([1e-05, 1e-3, 2.5e-07, 1e22]) == "[1.0e-05, 0.001, 2.5e-07, 1.0e+22]"
 
 
