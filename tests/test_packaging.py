@@ -101,16 +101,16 @@ def test_a_wheel_with_a_file_too_many_or_too_few_is_refused(check_wheel: Any) ->
     expected = {"spcli/a.py", "spcli.libs/libgomp-*.so.*"}
     good = ["spcli/", "spcli/a.py", "spcli.libs/libgomp-0a1b.so.1.0.0"]
     check_wheel.check_names(good, expected)
-    with pytest.raises(check_wheel.Unfit, match=r"^spcli/a\.cpp should not be in it$"):
+    with pytest.raises(check_wheel.UnfitWheel, match=r"^spcli/a\.cpp should not be in it$"):
         check_wheel.check_names([*good, "spcli/a.cpp"], expected)
-    with pytest.raises(check_wheel.Unfit, match=r"^spcli\.libs/libgomp-\*\.so\.\* should be in it and is not$"):
+    with pytest.raises(check_wheel.UnfitWheel, match=r"^spcli\.libs/libgomp-\*\.so\.\* should be in it and is not$"):
         check_wheel.check_names(good[:-1], expected)
 
 
 @pytest.mark.parametrize("tag", ["py3-none-linux_x86_64", "cp312-cp312-manylinux_2_34_x86_64"])
 def test_a_wheel_for_one_machine_or_one_python_is_refused(check_wheel: Any, tag: str) -> None:
     check_wheel.check_tag(WHEEL)
-    with pytest.raises(check_wheel.Unfit, match=f"the tag is {tag};"):
+    with pytest.raises(check_wheel.UnfitWheel, match=f"the tag is {tag};"):
         check_wheel.check_tag(f"spcli-0.1.0-{tag}.whl")
 
 
@@ -126,7 +126,7 @@ def test_only_the_libraries_of_the_wheel_may_be_loaded(try_wheel: Any, tmp_path:
     lines = [f"7f00-7f01 r-xp 00000000 08:01 7    {path}" for path in (engine, engine, runtime, "/usr/lib/libc.so.6")]
     assert try_wheel.engine_libraries([*lines, "7f02-7f03 rw-p 00000000 00:00 0"]) == [engine, runtime]
     try_wheel.check_loaded([engine, runtime], tmp_path)
-    with pytest.raises(try_wheel.Unfit, match=r"^/usr/lib/libgomp\.so\.1 was loaded, which is not in "):
+    with pytest.raises(try_wheel.UnfitInstallation, match=r"^/usr/lib/libgomp\.so\.1 was loaded, which is not in "):
         try_wheel.check_loaded([engine, runtime, system], tmp_path)
-    with pytest.raises(try_wheel.Unfit, match=r"should be loaded from the wheel, not _cpu_v3\.so$"):
+    with pytest.raises(try_wheel.UnfitInstallation, match=r"should be loaded from the wheel, not _cpu_v3\.so$"):
         try_wheel.check_loaded([engine], tmp_path)

@@ -35,7 +35,7 @@ METADATA = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "sboms/auditwheel
 ENGINES = {"x86_64": ("v4", "v3", "base"), "aarch64": ("base",)}
 
 
-class Unfit(Exception):
+class UnfitWheel(Exception):
     """What is wrong with the wheel, in one sentence."""
 
 
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             describe(wheel, Path(folder) / "unpacked")
             try_out(wheel, Path(folder) / "environment")
-    except Unfit as error:
+    except UnfitWheel as error:
         sys.exit(f"check_wheel: {wheel.name}: {error}")
 
 
@@ -59,11 +59,11 @@ def check_tag(name: str) -> None:
     """Any Python, and any Linux with a glibc as old as the tag says.
 
     Raises:
-        Unfit: the tag says something else.
+        UnfitWheel: the tag says something else.
     """
     *_, python, abi, platform = name.removesuffix(".whl").split("-")
     if (python, abi) != ("py3", "none") or not platform.startswith("manylinux_"):
-        raise Unfit(f"the tag is {python}-{abi}-{platform}; auditwheel makes it py3-none-manylinux_…")
+        raise UnfitWheel(f"the tag is {python}-{abi}-{platform}; auditwheel makes it py3-none-manylinux_…")
 
 
 def expected_names(wheel: str) -> set[str]:
@@ -84,15 +84,15 @@ def check_names(found: Iterable[str], expected: Collection[str]) -> None:
     """Compares the files of a wheel with those that it should hold.
 
     Raises:
-        Unfit: files are missing, or there are others.
+        UnfitWheel: files are missing, or there are others.
     """
     files = [name for name in found if not name.endswith("/")]
     missing = sorted(pattern for pattern in expected if not any(fnmatch(name, pattern) for name in files))
     if missing:
-        raise Unfit(f"{', '.join(missing)} should be in it and is not")
+        raise UnfitWheel(f"{', '.join(missing)} should be in it and is not")
     strange = sorted(name for name in files if not any(fnmatch(name, pattern) for pattern in expected))
     if strange:
-        raise Unfit(f"{', '.join(strange)} should not be in it")
+        raise UnfitWheel(f"{', '.join(strange)} should not be in it")
 
 
 def describe(wheel: Path, unpacked: Path) -> None:
@@ -116,7 +116,7 @@ def try_out(wheel: Path, environment: Path) -> None:
     """Installs the wheel into an empty environment and does the main job there, with nothing else on the PATH.
 
     Raises:
-        Unfit: it cannot be installed, or the job fails.
+        UnfitWheel: it cannot be installed, or the job fails.
     """
     venv.create(environment, with_pip=True)
     python = str(environment / "bin" / "python")
@@ -127,7 +127,7 @@ def try_out(wheel: Path, environment: Path) -> None:
     bare = {"PATH": str(environment / "bin"), "HOME": str(environment), "LANG": "C.UTF-8", "COLUMNS": "120"}
     compilers = [name for name in COMPILERS if shutil.which(name, path=bare["PATH"])]
     if compilers:
-        raise Unfit(f"the empty environment has {', '.join(compilers)}, so it shows nothing")
+        raise UnfitWheel(f"the empty environment has {', '.join(compilers)}, so it shows nothing")
     print(f"in an empty environment, PATH={bare['PATH']}; not there: {', '.join(COMPILERS)}")
     _run([python, str(ROOT / "tools" / "try_wheel.py")], "it does not do the main job", environment=bare)
 
@@ -145,7 +145,7 @@ def needs(wheel: Path) -> list[str]:
 def _run(command: list[str], trouble: str, environment: dict[str, str] | None = None) -> None:
     sys.stdout.flush()
     if subprocess.run(command, env=environment, check=False).returncode:
-        raise Unfit(trouble)
+        raise UnfitWheel(trouble)
 
 
 if __name__ == "__main__":

@@ -104,13 +104,9 @@ def _description(value: Mapping[str, Any]) -> str:
 def _default(key: str, schema: Mapping[str, Any]) -> str:
     if key in schema["required"]:
         return "required"
-    return f"`{_yaml(schema['properties'][key]['default'])}`"
+    from spcli.config.yaml_text import flow
 
-
-def _yaml(value: object) -> str:
-    import json
-
-    return json.dumps(value)
+    return f"`{flow(schema['properties'][key]['default'])}`"
 
 
 def presets() -> str:

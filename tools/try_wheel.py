@@ -22,7 +22,7 @@ COMMANDS = (
 )
 
 
-class Unfit(Exception):
+class UnfitInstallation(Exception):
     """What is wrong with the installation, in one sentence."""
 
 
@@ -35,7 +35,7 @@ def main() -> None:
                 run_command(command)
             loaded = run_here("scan.bin")
             check_loaded(loaded, Path(sysconfig.get_path("platlib")))
-        except Unfit as error:
+        except UnfitInstallation as error:
             sys.exit(f"try_wheel: {error}")
         finally:
             os.chdir("/")
@@ -46,7 +46,7 @@ def run_command(command: str) -> None:
     """Runs one command as a shell would, with what it prints.
 
     Raises:
-        Unfit: it is not there or fails.
+        UnfitInstallation: it is not there or fails.
     """
     print(f"$ {command}", flush=True)
     name, *arguments = command.split()
@@ -55,9 +55,9 @@ def run_command(command: str) -> None:
     try:
         code = subprocess.run([program, *arguments], check=False).returncode
     except OSError as error:
-        raise Unfit(f"{program} cannot be run: {error.strerror}") from error
+        raise UnfitInstallation(f"{program} cannot be run: {error.strerror}") from error
     if code:
-        raise Unfit(f"`{command}` ended with exit code {code}")
+        raise UnfitInstallation(f"`{command}` ended with exit code {code}")
 
 
 def run_here(scan: str) -> list[Path]:
@@ -80,15 +80,15 @@ def check_loaded(loaded: list[Path], installed: Path) -> None:
     """One engine and one OpenMP runtime are right, both of them the wheel's.
 
     Raises:
-        Unfit: there is another one, or one is missing.
+        UnfitInstallation: there is another one, or one is missing.
     """
     for file in loaded:
         if not file.is_relative_to(installed.resolve()):
-            raise Unfit(f"{file} was loaded, which is not in {installed}")
+            raise UnfitInstallation(f"{file} was loaded, which is not in {installed}")
     folders = [file.parent.name for file in loaded]
     if folders != ["cpu", "spcli.libs"]:
         found = ", ".join(file.name for file in loaded) or "neither"
-        raise Unfit(f"one engine and one OpenMP runtime should be loaded from the wheel, not {found}")
+        raise UnfitInstallation(f"one engine and one OpenMP runtime should be loaded from the wheel, not {found}")
 
 
 if __name__ == "__main__":

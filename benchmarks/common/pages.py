@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.common.paths import ROOT
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,13 @@ class Page:
     def markdown(self) -> str:
         """Everything said."""
         return "\n".join(self._lines) + "\n"
+
+    def finish(self, path: Path | None) -> int:
+        """Writes the page where `path` says, and gives the exit code: 7 where a check failed."""
+        if path is not None:
+            path.write_text(self.markdown(), encoding="utf-8")
+            print(f"written: {path.relative_to(ROOT)}", file=sys.stderr)
+        return 7 if self.failed else 0
 
     def _say(self, *lines: str) -> None:
         for line in lines:

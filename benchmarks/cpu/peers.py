@@ -80,10 +80,7 @@ def main() -> int:
     compileall.compile_dir(ROOT / "spcli", quiet=1)
     with tempfile.TemporaryDirectory() as name:
         report = measured(given, Path(name))
-    if given.write:
-        RESULTS.write_text(report.markdown(), encoding="utf-8")
-        print(f"written: {RESULTS.relative_to(ROOT)}", file=sys.stderr)
-    return 7 if report.failed else 0
+    return report.finish(RESULTS if given.write else None)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.common.paths import CONFIGS, CUDA_RESULTS, ROOT, scans
+from benchmarks.common.paths import CONFIGS, CUDA_RESULTS, scans
 
 # What measures is imported where it is called, so that --help waits for none of it.
 if TYPE_CHECKING:
@@ -110,10 +110,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given.dtype = given.dtype or ["float16", "tf32"]
     with tempfile.TemporaryDirectory() as name:
         report = measured(given, Path(name))
-    if given.write:
-        CUDA_RESULTS.write_text(report.markdown(), encoding="utf-8")
-        print(f"written: {CUDA_RESULTS.relative_to(ROOT)}", file=sys.stderr)
-    return 7 if report.failed else 0
+    return report.finish(CUDA_RESULTS if given.write else None)
 
 
 if __name__ == "__main__":

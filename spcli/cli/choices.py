@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from spcli.cli.option_types import ColumnsType
 from spcli.cli.options import Function, grouped
+from spcli.engines.device import DEVICES
 from spcli.errors import UsageError
 
 Columns = int | tuple[str, ...] | None
@@ -72,7 +73,7 @@ def device_options(default: str) -> Callable[[Function], Function]:
     return grouped(
         "where",
         DeviceChoices,
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=default, envvar="SPCLI_DEVICE",
+        click.option("--device", type=click.Choice(DEVICES), default=default, envvar="SPCLI_DEVICE",
                      show_default=True, help="Where to compute."),
         click.option("--threads", type=click.IntRange(1, 1024), metavar="N", envvar="SPCLI_THREADS",
                      help="Processor threads; all by default."),
