@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spcli import __version__
 from spcli.engines import describe_engine, load_engine, toolchain
 from spcli.engines.base import Engine, Epilogue, LayerParameters, Points, download_voxels
-from spcli.engines.device import ask_driver
+from spcli.engines.driver import CudaDriver, ask_driver
 from spcli.errors import DeviceError
 from spcli.geometry import ConvGeometry, regular_geometry, submanifold_geometry
 from spcli.grid import VoxelSpec
@@ -54,7 +54,7 @@ def checkup(full: bool = False) -> Iterator[HealthCheck]:
     yield _temporary_folder()
     yield _guarded("CPU engine", _cpu_engine)
     yield from _self_test("cpu", "self-test")
-    yield from _cuda()
+    yield from _gpu()
 
 
 def _self_test(engine: str, name: str) -> Iterator[HealthCheck]:
@@ -90,23 +90,37 @@ def _open3d(full: bool) -> HealthCheck:
     return _guarded("open3d", lambda: f"{load_open3d().__version__}, imported")
 
 
-def _cuda() -> Iterator[HealthCheck]:
-    """The driver; where it knows a device, whether the engine can use it. A device that is not used is no failure."""
+def _gpu() -> Iterator[HealthCheck]:
+    """The driver; where it offers a GPU, which engines can use it. A device that is not used is no failure."""
     driver = ask_driver()
-    found = driver.trouble or (f"driver, {driver.devices} devices" if driver.present else "no driver (libcuda.so.1)")
-    yield HealthCheck("CUDA", True if driver.devices else None, found)
-    if not driver.devices:
+    yield HealthCheck("GPU", True if driver.devices or driver.amd else None, _drivers_words(driver))
+    if not driver.offers:
         return
     missing = toolchain.missing()
     yield HealthCheck("C compiler", None if missing else True, missing or f"{toolchain.compiler()}, Python.h")
+    yield from _engine_on_gpu("cuda", "Triton engine", "self-test on the GPU")
+    yield from _engine_on_gpu("torch", "torch engine", "self-test of torch on the GPU")
+
+
+def _drivers_words(driver: CudaDriver) -> str:
+    if driver.trouble:
+        return driver.trouble
+    if driver.amd:
+        return "AMD's driver; torch for ROCm can use it"
+    if not driver.present:
+        return "no driver (libcuda.so.1)"
+    serves = f" for CUDA {driver.release} and older" if driver.version else ""
+    return f"driver{serves}, {driver.devices} device{'' if driver.devices == 1 else 's'}"
+
+
+def _engine_on_gpu(engine: str, name: str, self_test: str) -> Iterator[HealthCheck]:
     try:
-        load_engine("cuda")
+        load_engine(engine, device="cuda")
     except DeviceError as error:
-        yield HealthCheck("CUDA engine", None, str(error))
+        yield HealthCheck(name, None, str(error))
         return
-    yield _guarded("CUDA engine", lambda: ", ".join(describe_engine("cuda")))
-    if not missing:
-        yield from _self_test("cuda", "self-test on CUDA")
+    yield _guarded(name, lambda: ", ".join(describe_engine(engine)))
+    yield from _self_test(engine, self_test)
 
 
 def _temporary_folder() -> HealthCheck:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,16 @@ from hypothesis import settings
 
 import interpreter
 import soak
-from spcli.engines.device import ask_driver
+from spcli.engines.cuda import OLDEST
+from spcli.engines.driver import ask_driver
+from spcli.engines.torch_build import is_built_without_gpus
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
-# Triton reads this when it is imported, and when a kernel is defined: its interpreter stands in for a GPU.
-if not ask_driver().devices:
+# Triton reads this when it is imported, and when a kernel is defined: its interpreter stands in for a GPU that the
+# kernels can use.
+if ask_driver().capability < OLDEST or is_built_without_gpus():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 soak.register_profiles()
@@ -34,11 +39,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test is collected: a test's number of examples is settled when its module is imported."""
     settings.load_profile("soak" if config.getoption("soak") else "test")
+    cache = tempfile.TemporaryDirectory(prefix="spcli-cache-")
+    config.add_cleanup(cache.cleanup)
+    os.environ["SPCLI_CACHE_DIR"] = cache.name
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items[:], left_out = soak.choose(items, config.getoption("soak"), config.getoption("sample"))
     config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """Where this test's verdicts on first frames are kept: no test knows those of another, or the user's."""
+    folder = os.path.join(os.environ["SPCLI_CACHE_DIR"], sha256(request.node.nodeid.encode()).hexdigest()[:16])
+    monkeypatch.setenv("SPCLI_CACHE_DIR", folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -72,9 +88,14 @@ def _engine(name: str) -> Any:
     from spcli.errors import DeviceError
 
     try:
-        return load_engine(name)
+        engine = load_engine(name)
     except DeviceError as reason:
         pytest.skip(f"engine {name}: {reason}")
+    if engine.label == "torch":
+        import torch
+
+        torch.set_num_threads(1)  # beside other workers its threads would only wait for each other
+    return engine
 
 
 @pytest.hookimpl(wrapper=True)

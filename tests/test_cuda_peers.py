@@ -21,7 +21,7 @@ from benchmarks.cuda.floors import Load, load_of
 from benchmarks.cuda.report import Check, CudaReport, FrameResult, Measures, Rates, Start
 from spcli import engines
 from spcli.engines import load_engine
-from spcli.engines.device import ask_driver
+from spcli.engines.driver import ask_driver
 from spcli.errors import DeviceError
 
 COMMAND = [sys.executable, "-m", "benchmarks.cuda.peers"]

@@ -7,7 +7,7 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from spcli.engines.device import ask_driver
+from spcli.engines.driver import ask_driver
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from spcli.cli.option_types import ColumnsType
 from spcli.cli.options import Function, grouped
-from spcli.engines.device import DEVICES
+from spcli.engines.device import DEVICES, ENGINE_CHOICES
 from spcli.errors import UsageError
 
 Columns = int | tuple[str, ...] | None
@@ -62,19 +62,22 @@ def network_options(
 
 
 class DeviceChoices(Struct, frozen=True):
-    """Where to compute, and on how many threads; None takes all."""
+    """Where to compute, by which engine, and on how many threads; None takes the best engine, and all threads."""
 
     device: str
-    threads: int | None
+    engine: str | None = None
+    threads: int | None = None
 
 
 def device_options(default: str) -> Callable[[Function], Function]:
-    """`--device` and `--threads`, as the argument `where`."""
+    """`--device`, `--engine` and `--threads`, as the argument `where`."""
     return grouped(
         "where",
         DeviceChoices,
         click.option("--device", type=click.Choice(DEVICES), default=default, envvar="SPCLI_DEVICE",
                      show_default=True, help="Where to compute."),
+        click.option("--engine", type=click.Choice(ENGINE_CHOICES), envvar="SPCLI_ENGINE",
+                     help="The engine for a device, and no other; by default triton, or torch where that cannot run."),
         click.option("--threads", type=click.IntRange(1, 1024), metavar="N", envvar="SPCLI_THREADS",
                      help="Processor threads; all by default."),
     )  # fmt: skip

@@ -15,6 +15,7 @@ from spcli.doctor import HealthCheck, checkup, report
 from spcli.engines.base import Engine
 from spcli.engines.device import choose_engine, with_dtype
 from spcli.errors import UsageError
+from spcli.pipeline.verdicts import Stored, kept
 from spcli.pipeline.warmup import warm_up
 
 EXAMPLES = """
@@ -28,7 +29,11 @@ MARKS = {True: "OK  ", False: "FAIL", None: "--  "}
 
 @subcommand("doctor", EXAMPLES)
 @click.option("--full", is_flag=True, help="Also import open3d, which takes seconds.")
-@click.option("--warmup", is_flag=True, help="Also compile the CUDA kernels of all presets, so that no run has to.")
+@click.option(
+    "--warmup",
+    is_flag=True,
+    help="Also compile the kernels of all presets for the GPU, and compare their frames with the CPU's.",
+)
 @click.option("--dtype", "dtypes", type=Words("float32", "tf32", "float16", "bfloat16"),
               help="What --warmup compiles for; float32 by default.")  # fmt: skip
 @format_option("table", "json", "ndjson", "csv")
@@ -36,8 +41,8 @@ def command(full: bool, warmup: bool, dtypes: tuple[str, ...] | None, form: str 
     """Check the installation.
 
     Versions, instruction set, threads, CUDA, Triton and open3d, then a self-test: a small cloud is voxelized and
-    convolved and compared with plain Python, on a GPU too where there is one. Ends with 3 when something that is
-    needed fails.
+    convolved and compared with plain Python, on a GPU too where there is one. Then what the first frames of networks
+    on a GPU were found to be. Ends with 3 when something that is needed fails, or a frame was wrong.
     """
     if dtypes and not warmup:
         raise UsageError("--dtype says what --warmup compiles for; give both or neither")
@@ -57,16 +62,28 @@ def command(full: bool, warmup: bool, dtypes: tuple[str, ...] | None, form: str 
 
 def _checks(full: bool, warm: tuple[str, ...]) -> Iterator[HealthCheck]:
     """The checks, then one for each dtype to warm up; without a device for that it ends before the first."""
-    if not warm:
-        yield from checkup(full)
-        return
-    engine = choose_engine("cuda", console.warn)
+    engine = choose_engine("cuda", console.warn) if warm else None
     yield from checkup(full)
-    for dtype in warm:
-        yield _warmed(engine, dtype)
+    if engine is not None:
+        for dtype in warm:
+            yield _warmed(engine, dtype)
+    yield from map(_checked, kept())
 
 
 def _warmed(engine: Engine, dtype: str) -> HealthCheck:
     done = warm_up(with_dtype(engine, dtype), preset_names())
-    count = f"{done.compiled} kernels compiled and {done.found} found in {done.folder}, {done.seconds:.1f} s"
-    return HealthCheck(f"warm-up for {dtype}", True, count)
+    for sentence in done.wrong:
+        console.warn(sentence)
+    found = f"{done.compiled} kernels compiled and {done.found} found in {done.folder}, " if done.folder else ""
+    return HealthCheck(f"warm-up for {dtype}", True, f"{found}{done.seconds:.1f} s")
+
+
+def _checked(stored: Stored) -> HealthCheck:
+    """What the frames of a network were found to be."""
+    subject, verdict = stored.subject, stored.verdict
+    of = (subject.identity.get("card", subject.device), f"{subject.engine} engine", subject.dtype)
+    what = "replayed frames" if subject.replayed else "the first frame" if subject.values else "rulebooks"
+    found = verdict.wrong or "agrees with the CPU engine's"
+    if verdict.ok and verdict.layer:
+        found += f", largest error {verdict.error:.1e} in {verdict.layer}, {verdict.allowed:g} allowed"
+    return HealthCheck(f"{what} of {subject.network}", verdict.ok, f"{', '.join(of)}: {found}")

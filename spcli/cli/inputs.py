@@ -115,8 +115,8 @@ def read_scan(source: str | RawScan, network: NetworkChoices, config: Config | N
 
 
 def engine_for(where: DeviceChoices) -> Engine:
-    """The engine of `--device`; warns where `auto` cannot take the one that is there."""
-    return choose_engine(where.device, console.warn, where.threads)
+    """The engine of `--device` and `--engine`; warns where the best for what is there cannot be taken."""
+    return choose_engine(where.device, console.warn, where.threads, where.engine)
 
 
 def index_phase(config: Config, scan: Scan, engine: Engine) -> RunResult:

@@ -42,6 +42,7 @@ from spcli.engines.base import Want
 from spcli.engines.device import with_dtype
 from spcli.errors import ConfigError, Problem, UsageError, suggestion
 from spcli.pipeline.batch import Batch, run_scans
+from spcli.pipeline.checking import CHECKS
 from spcli.pipeline.outputs import Job, check_existing, check_given, estimated_bytes, plan_jobs
 from spcli.pipeline.parameters import Weights
 from spcli.pipeline.session import Session
@@ -68,6 +69,7 @@ class RunChoices(Struct, frozen=True):
     save_weights: str | None
     dtype: str
     no_graph: bool
+    check: str
     form: str | None
 
     @property
@@ -92,6 +94,8 @@ class RunChoices(Struct, frozen=True):
                  show_default=True, help="Arithmetic; the CPU computes float32."),
     click.option("--no-graph", is_flag=True,
                  help="On CUDA, start each kernel by itself, to debug; the results are equal."),
+    click.option("--check", type=click.Choice(CHECKS), default="first", show_default=True,
+                 help="Frames of a device to compare with the CPU engine's; strict stops where they are wrong."),
     format_option("table", "json", "ndjson", "csv"),
 )  # fmt: skip
 @weight_options
@@ -124,11 +128,15 @@ def command(
         print_plan(config, built, [(job, estimated_bytes(job, built)) for job in jobs], form)
         return 0
     engine = with_dtype(engine_for(where), choices.dtype)
-    console.note(f"{len(jobs)} scans through {config.name} ({config.source}) on {engine.name}")
+    console.note(
+        f"{len(jobs)} scans through {config.name} ({config.source}) on {engine.device}, the {engine.label} engine"
+    )
     want = _want(jobs[0], config)
     weights = _weights(parameters, choices, batch, want.values)
     work = _batch(config, jobs, choices, batch, network.columns, weights if want.values else None)
-    session = Session(config, weights=weights, device=engine, want=want, graph=not choices.no_graph)
+    session = Session(
+        config, weights=weights, device=engine, want=want, graph=not choices.no_graph, check=choices.check
+    )
     return print_records(run_scans(work, session, work.settings["weights"]), form, work, choices.to_stdout)
 
 

@@ -20,7 +20,14 @@ from spcli.errors import Problem, suggestion
 
 PREFIX = "SPCLI_"
 SECTIONS = ("name", "voxelize", "defaults", "layers")
-_SETTINGS = ("SPCLI_THREADS", "SPCLI_DEVICE", "SPCLI_ISA", "SPCLI_LIBRARY_DIR")
+_SETTINGS = (
+    "SPCLI_THREADS",
+    "SPCLI_DEVICE",
+    "SPCLI_ENGINE",
+    "SPCLI_ISA",
+    "SPCLI_CACHE_DIR",
+    "SPCLI_LIBRARY_DIR",
+)
 """Variables with the prefix that are not of the configuration."""
 
 

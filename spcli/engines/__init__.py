@@ -1,7 +1,7 @@
 """The table of engines: name to a package with three functions. A new engine is one line here.
 
-`unavailable()` says in one sentence why the engine cannot run here, or None, and imports nothing heavy; `load(threads)`
-gives the engine, ready to use; `describe()` says what it runs on, in a few words each.
+`unavailable()` says in one sentence why the engine cannot run here, or None, and imports nothing heavy; `load(threads,
+device)` gives the engine, ready to use; `describe()` says what it runs on, in a few words each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol, cast
 from spcli.engines.base import Engine
 from spcli.errors import DeviceError
 
-ENGINES = {"cpu": "spcli.engines.cpu", "cuda": "spcli.engines.cuda"}
+ENGINES = {"cpu": "spcli.engines.cpu", "cuda": "spcli.engines.cuda", "torch": "spcli.engines.torch"}
 
 
 class EnginePackage(Protocol):
@@ -21,15 +21,23 @@ class EnginePackage(Protocol):
     def unavailable(self) -> str | None:
         """Why the engine cannot run here, in one sentence, or None."""
 
-    def load(self, threads: int | None = None) -> Engine:
-        """The engine. An engine that computes on the host does so on `threads` from now on, None leaves them."""
+    def load(self, threads: int | None = None, device: str | None = None) -> Engine:
+        """The engine.
+
+        Args:
+            threads: what computes on the host does so on so many threads from now on; None leaves them.
+            device: "cpu" or "cuda" for an engine that has both; None is what it takes by itself.
+
+        Raises:
+            DeviceError: it cannot run there.
+        """
 
     def describe(self) -> tuple[str, ...]:
         """What the engine runs on: instruction set and threads, or devices and versions."""
 
 
-def load_engine(name: str, threads: int | None = None) -> Engine:
-    """The engine of that name, ready to use; `threads` as in `EnginePackage.load`.
+def load_engine(name: str, threads: int | None = None, device: str | None = None) -> Engine:
+    """The engine of that name, ready to use; `threads` and `device` as in `EnginePackage.load`.
 
     Raises:
         DeviceError: there is none of that name, or it cannot run on this machine; the message says why.
@@ -38,7 +46,7 @@ def load_engine(name: str, threads: int | None = None) -> Engine:
     reason = package.unavailable()
     if reason:
         raise DeviceError(reason)
-    return package.load(threads)
+    return package.load(threads, device)
 
 
 def describe_engine(name: str) -> tuple[str, ...]:

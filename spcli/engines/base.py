@@ -21,6 +21,9 @@ from spcli.program import Activation, Program
 from spcli.rulebook import Rulebook, RuleCounts
 from spcli.sparse_tensor import SparseTensor, VoxelizedScan
 
+ALLOWED_ERROR = {"float32": 1e-5, "tf32": 1e-3, "float16": 5e-3, "bfloat16": 2e-2}
+"""Of features in each number format: the largest relative L2 error against float64."""
+
 Sites = Any
 Map = Any
 Array = Any
@@ -120,6 +123,7 @@ class Frame:
         scan: where points and voxels went, None for an input that was a tensor.
         grid: metres to sites, None for an input that was a tensor.
         time_s: seconds by phase: `voxelize`, `index`, `value`, `download`.
+        replayed: whether recorded work was played again, and not one operation after another started.
     """
 
     sites: tuple[int, ...]
@@ -130,6 +134,7 @@ class Frame:
     scan: ScanCounts | None
     grid: VoxelGrid | None
     time_s: dict[str, float]
+    replayed: bool = False
 
 
 @dataclass
@@ -164,16 +169,23 @@ class Engine(Protocol):
 
     Attributes:
         name: its key in the table of engines.
+        label: what people call it, in options and records.
+        device: "cpu" or "cuda", where values are computed.
         dtype: how features are stored and multiplied; sums are in float32 always.
         dtypes: what `with_dtype` takes.
     """
 
     name: str
+    label: str
+    device: str
     dtype: str
     dtypes: tuple[str, ...]
 
     def with_dtype(self, dtype: str) -> Engine:
         """This engine with features in another of `dtypes`."""
+
+    def identity(self) -> dict[str, str]:
+        """What of this machine decides the results: `card` where there is one, and versions by name."""
 
     def upload(self, array: NDArray[Any]) -> Array:
         """A copy of a host array on the device, aligned as the kernels like it."""
@@ -216,6 +228,9 @@ class Engine(Protocol):
 
     def pack(self, parameters: LayerParameters) -> Packed:
         """Parameters in the layout of the kernels, scale folded into the weight."""
+
+    def blocks(self, in_channels: int, out_channels: int, volume: int) -> str:
+        """How the kernels cut a layer of `volume` taps, in words that change when its bits may; "" where not at all."""
 
     def convolve(
         self, inputs: Array, source: Map | None, packed: Packed, epilogue: Epilogue, out: Array | None = None

@@ -1,83 +1,86 @@
-"""Which engine a run uses. Asks the CUDA driver through ctypes: nothing heavy is imported to learn there is no GPU."""
+"""Which engine a run uses: by device, by name, or the best that can be had."""
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
-
-from msgspec import Struct
 
 from spcli.engines import load_engine
 from spcli.engines.base import Engine
+from spcli.engines.driver import CudaDriver, ask_driver, why_no_cuda
 from spcli.errors import DeviceError, UsageError
 
 DEVICES = ("auto", "cpu", "cuda")
-NO_DEVICE, STUB_LIBRARY = 100, 34
-NO_CUDA = "there is no CUDA device here; use --device cpu or auto"
+ENGINE_CHOICES = ("triton", "torch")
 
 Warn = Callable[[str], None]
 
 
-class CudaDriver(Struct, frozen=True):
-    """What libcuda says: how many devices there are, and what is wrong with them if something is."""
+def choose_engine(device: str | Engine, warn: Warn, threads: int | None = None, engine: str | None = None) -> Engine:
+    """The engine for `--device cpu`, `cuda` or `auto`; one that is given is given back as it is.
 
-    present: bool
-    devices: int = 0
-    trouble: str | None = None
+    On a CUDA device that is the Triton engine; where it cannot be had, the torch engine.
 
-
-def ask_driver() -> CudaDriver:
-    """Ask libcuda whether there is a device."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        count = ctypes.c_int()
-        code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
-    except (OSError, AttributeError):
-        return CudaDriver(False)
-    if code in (NO_DEVICE, STUB_LIBRARY):
-        return CudaDriver(True)
-    if code:
-        return CudaDriver(True, 0, f"the CUDA driver answers with error {code}")
-    return CudaDriver(True, count.value)
-
-
-def choose_engine(device: str | Engine, warn: Warn, threads: int | None = None) -> Engine:
-    """The engine for `--device cpu`, `cuda` or `auto`; `warn` is called with why `auto` leaves a device unused.
-
-    An engine is given back as it is.
+    Args:
+        device: one of `DEVICES`, or an engine.
+        warn: called with one sentence on why something that is there stays unused.
+        threads: of the host, for what is computed there; None takes all.
+        engine: one of `ENGINE_CHOICES`, and no other will do; None takes the best.
 
     Raises:
-        UsageError: there is no device of that name.
-        DeviceError: the device that was asked for cannot be used.
+        UsageError: there is no device or engine of that name.
+        DeviceError: what was asked for cannot be used.
     """
     if not isinstance(device, str):
         return device
-    if device not in DEVICES:
-        raise UsageError(f"there is no device {device!r}; there are {', '.join(DEVICES)}")
-    if device == "cuda":
-        return _cuda_engine(threads, ask_driver())
-    if device == "auto":
-        driver = ask_driver()
-        if driver.devices or driver.trouble:
-            try:
-                return _cuda_engine(threads, driver)
-            except DeviceError as error:
-                warn(f"{error}; using the CPU")
-    return load_engine("cpu", threads)
+    for what, name, names in (("device", device, DEVICES), ("engine", engine, (None, *ENGINE_CHOICES))):
+        if name not in names:
+            raise UsageError(f"there is no {what} {name!r}; there are {', '.join(filter(None, names))}")
+    if device == "cpu":
+        return _on_the_processor(engine, threads)
+    driver = ask_driver()
+    if device == "cuda" or driver.offers or engine == "triton":
+        try:
+            return _on_a_device(engine, driver, warn, threads)
+        except DeviceError as error:
+            if device == "cuda" or engine == "triton":
+                raise
+            warn(f"{error}; using the CPU")
+    return _on_the_processor(engine, threads)
 
 
-def _cuda_engine(threads: int | None, driver: CudaDriver) -> Engine:
+def _on_the_processor(engine: str | None, threads: int | None) -> Engine:
+    if engine == "triton":
+        raise DeviceError("the Triton engine computes on CUDA devices only; use --device cuda, or leave --engine out")
+    return load_engine("torch" if engine == "torch" else "cpu", threads, "cpu")
+
+
+def _on_a_device(engine: str | None, driver: CudaDriver, warn: Warn, threads: int | None) -> Engine:
     reason = why_no_cuda(driver)
     if reason:
         raise DeviceError(reason)
-    return load_engine("cuda", threads)
+    if engine == "torch":
+        return load_engine("torch", threads, "cuda")
+    try:
+        return load_engine("cuda", threads)
+    except DeviceError as error:
+        if engine == "triton":
+            raise
+        chosen = load_engine("torch", threads, "cuda")  # what it cannot use either, it says better
+        warn(f"{error}; using the torch engine")
+        return chosen
 
 
-def why_no_cuda(driver: CudaDriver) -> str | None:
-    """Why a driver that answers so leaves nothing to compute on, in one sentence, or None."""
-    if driver.trouble:
-        return f"CUDA cannot be used: {driver.trouble}"
-    return None if driver.devices else NO_CUDA
+def fallback_for(engine: Engine) -> Engine:
+    """What goes on where an engine's results are wrong: torch on the same device after Triton, else the CPU engine.
+
+    The CPU engine computes in float32, whatever the dtype was.
+    """
+    if engine.name == "cuda":
+        try:
+            return load_engine("torch", None, engine.device).with_dtype(engine.dtype)
+        except DeviceError:
+            pass
+    return load_engine("cpu")
 
 
 def with_dtype(engine: Engine, dtype: str) -> Engine:
@@ -90,5 +93,6 @@ def with_dtype(engine: Engine, dtype: str) -> Engine:
         return engine.with_dtype(dtype)
     offered = ", ".join(engine.dtypes)
     raise DeviceError(
-        f"--dtype {dtype} needs a CUDA device; the {engine.name.upper()} engine computes {offered}: leave --dtype out"
+        f"--dtype {dtype} needs a CUDA device or --engine torch; the {engine.label} engine computes {offered}: "
+        "leave --dtype out"
     )

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from msgspec import Struct, structs
 
 from spcli.engines.base import Engine
-from spcli.errors import ConfigError, InputError, SpcliError
+from spcli.errors import CheckFailed, ConfigError, InputError, SpcliError
 from spcli.grid import ScanCounts, VoxelSpec
 from spcli.pipeline.background import read_ahead, write_behind
 from spcli.pipeline.channels import channel_names
@@ -28,6 +28,7 @@ from spcli.pipeline.records import (
     RUN_SCHEMA,
     VOXELIZE_SCHEMA,
     Record,
+    check_record,
     failure_record,
     layer_records,
     loss_warnings,
@@ -105,6 +106,7 @@ def run_scans(batch: Batch, session: Session, label: str | None = None) -> Itera
 
     Raises:
         CheckpointError: the weights do not fit the network.
+        CheckFailed: a frame was wrong, and the session's check is "strict".
         UsageError: results cannot be written.
     """
     session.prepare()
@@ -130,8 +132,9 @@ class _Running:
     def outcome(self, job: Job, scan: Scan, submitted: int) -> Outcome:
         """Wait for the frame; describe it, and say how its files are written."""
         result = self.session.result(submitted)
-        engine = self.session.engine
-        record = scan_record(self.schema, job, engine.name, result.counts, result.frame.sites[0])
+        engine = result.engine
+        record = scan_record(self.schema, job, engine, result.counts, result.frame.sites[0])
+        record["checked"] = check_record(result.verdict, result.compared)
         record["weights"] = self.label
         record["layers"] = layer_records(result.network, result.frame)
         record["warnings"] = list(result.warnings)
@@ -177,7 +180,7 @@ class _Voxelizing:
         return Outcome(record, voxels_file(stored.tensor, arrays, stored.meta, self.batch.compress), {"voxelize": 0.0})
 
     def _record(self, job: Job, tensor: SparseTensor, counts: ScanCounts | None, warnings: list[str]) -> Record:
-        record = scan_record(self.schema, job, self.engine.name, counts, len(tensor.indices))
+        record = scan_record(self.schema, job, self.engine, counts, len(tensor.indices))
         return {**record, "spatial_shape": list(tensor.spatial_shape), "warnings": warnings}
 
 
@@ -304,6 +307,8 @@ def _attempt(job: Job, work: Callable[[], Made]) -> Made | Failure:
     """What `work` gives, or the failure it ends with."""
     try:
         return work()
+    except CheckFailed:  # no other scan would fare better
+        raise
     except ConfigError as error:
         return Failure(error if error.source else ConfigError(error.problems, job.scan.source))
     except SpcliError as error:

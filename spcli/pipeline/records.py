@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from spcli.engines.base import Frame
+from spcli.engines.base import Engine, Frame
 from spcli.errors import SpcliError
 from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelSpec
 from spcli.network import Network
 from spcli.pipeline.outputs import Job
+from spcli.pipeline.verdicts import Verdict
 from spcli.readers import StoredTensor
 from spcli.stats import layer_pairs, point_counts
 
@@ -27,13 +28,18 @@ MANIFEST_SCHEMA = "spcli.manifest/1"
 MOST_NAMES = 5
 
 
-def scan_record(schema: str, job: Job, device: str, counts: ScanCounts | None, voxels: int) -> Record:
+def scan_record(schema: str, job: Job, engine: Engine, counts: ScanCounts | None, voxels: int) -> Record:
     """The start of a record of `voxelize` or `run`; `counts` None is a tensor whose file does not say."""
+    versions = engine.identity()
+    card = versions.pop("card", None)
     return {
         "schema": schema,
         "source": job.scan.source,
         "ok": True,
-        "device": device,
+        "device": engine.device,
+        "engine": engine.label,
+        "card": card,
+        "versions": versions,
         "voxels": voxels,
         "max_points_in_a_voxel": counts.voxels.max_points_in_a_voxel if counts else None,
         "points": point_counts(counts) if counts else None,
@@ -54,9 +60,20 @@ def failure_record(schema: str, job: Job, error: SpcliError) -> Record:
 def skipped_record(schema: str, job: Job) -> Record:
     """The record of a scan whose results are there already."""
     outputs = {kind: str(target) for kind, target in job.outputs.items()}
-    unknown = {"device": None, "voxels": None, "points": None}
+    unknown = dict.fromkeys(("device", "engine", "card", "versions", "voxels", "points"))
     record = {"schema": schema, "source": job.scan.source, "ok": True, "skipped": True, **unknown}
     return {**record, "outputs": outputs, "time_s": {}, "warnings": []}
+
+
+def check_record(verdict: Verdict | None, compared: bool) -> Record | None:
+    """How a frame, or one before it, compares with the CPU engine's; None where nothing was compared.
+
+    `frame` is "this" or "earlier"; `layer` is the one with the largest error.
+    """
+    if verdict is None:
+        return None
+    compared_with = {"ok": verdict.ok, "frame": "this" if compared else "earlier"}
+    return {**compared_with, "layer": verdict.layer or None, "error": verdict.error, "allowed": verdict.allowed}
 
 
 def layer_records(network: Network, frame: Frame) -> list[Record]:

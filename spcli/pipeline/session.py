@@ -15,16 +15,18 @@ from msgspec import Struct
 
 from spcli.config import Config, load_config
 from spcli.config.convert import check_spec
-from spcli.engines.base import Engine, Frame, Points, Runner, Want
+from spcli.engines.base import Engine, Frame, Points, Want
 from spcli.engines.device import choose_engine, with_dtype
 from spcli.errors import ConfigError, Problem, SpcliError, UsageError
 from spcli.grid import ScanCounts
 from spcli.network import Network
 from spcli.pipeline.background import read_ahead
 from spcli.pipeline.channels import engine_points
+from spcli.pipeline.checking import CHECKS, CheckedRunner, Task
 from spcli.pipeline.parameters import DRAWN, Parameters, ParameterSource, WeightsLike, as_weights
 from spcli.pipeline.records import result_warnings, stored_counts
 from spcli.pipeline.scans import ScanLike, as_scan, check_tensor
+from spcli.pipeline.verdicts import Verdict
 from spcli.readers import Columns, Scan, StoredTensor
 from spcli.rulebook import Rulebook
 from spcli.sparse_tensor import SparseTensor
@@ -54,7 +56,11 @@ class RunResult(Struct, frozen=True):
         counts: where the points went; None for a tensor whose file does not say.
         batch_size: scans in the input.
         time_s: seconds by phase.
-        warnings: what was odd about the scan, what was left out, and which layers are empty; a sentence each.
+        warnings: why another engine goes on, what was odd about the scan, what was left out, and which layers are
+            empty; a sentence each.
+        engine: what computed it.
+        verdict: how such frames of the engine compare with the CPU engine's; None where none was compared.
+        compared: whether this frame itself was.
     """
 
     network: Network
@@ -62,7 +68,10 @@ class RunResult(Struct, frozen=True):
     counts: ScanCounts | None
     batch_size: int
     time_s: dict[str, float]
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...]
+    engine: Engine
+    verdict: Verdict | None = None
+    compared: bool = False
 
     @property
     def features(self) -> SparseTensor:
@@ -89,7 +98,7 @@ class _Prepared(Struct, frozen=True):
     """A network for one kind of input, and the runner that carries it out."""
 
     network: Network
-    runner: Runner
+    runner: CheckedRunner
 
 
 class _Submitted(Struct, frozen=True):
@@ -132,6 +141,8 @@ class Session:
         rulebooks: bool = True,
         want: Want | None = None,
         graph: bool = True,
+        engine: str | None = None,
+        check: str = "first",
     ) -> None:
         """Nothing is computed yet; `prepare` makes ready what does not depend on a scan.
 
@@ -145,21 +156,28 @@ class Session:
             rulebooks: whether rules are wanted; without them an inverse layer's most pairs of an output are not known.
             want: all of what to bring back, in place of `layers` and `rulebooks`.
             graph: False carries out one operation after another where the engine would replay a recording.
+            engine: "triton" or "torch", and no other will do; None takes the best for the device.
+            check: which frames of an engine other than the CPU's are compared with that one's, and what follows where
+                they are wrong: the "first" of a network on a device, after which another engine goes on; "strict" the
+                same, and it raises CheckFailed; "all" compares every frame, "none" no frame.
 
         Raises:
             ConfigError: the configuration is wrong.
             DeviceError: the device cannot be used, or not with this `dtype`.
-            UsageError: there is no layer of a name in `layers`.
+            UsageError: there is no layer of a name in `layers`, or no `device`, `engine` or `check` of that name.
         """
+        if check not in CHECKS:
+            raise UsageError(f"there is no check {check!r}; there are {', '.join(CHECKS)}")
         self.config = as_config(config)
         if self.config.voxelize is not None:
             check_spec(self.config.voxelize)
         self.warnings: list[str] = []
-        engine = choose_engine(device, self.warnings.append, threads)
-        self.engine = engine if dtype is None else with_dtype(engine, dtype)
+        chosen = choose_engine(device, self.warnings.append, threads, engine)
+        self.engine = chosen if dtype is None else with_dtype(chosen, dtype)
         self.depth = 1
         self._want = want or _wanted(self.config, layers, rulebooks)
         self._graph = graph
+        self._check = check
         self._source = ParameterSource(as_weights(weights))
         self._prepared: dict[tuple[int, tuple[int, ...] | None], _Prepared] = {}
         self._submitted: dict[int, _Submitted] = {}
@@ -186,6 +204,7 @@ class Session:
 
         Raises:
             CheckpointError: the weights do not fit.
+            CheckFailed: an earlier frame was wrong, and the check is "strict".
         """
         channels = self.config.network().in_channels
         if channels:
@@ -250,14 +269,18 @@ class Session:
             submitted = self._submitted.pop(ticket, None)
             if submitted is None:
                 raise UsageError(f"there is no scan with the ticket {ticket}; each gives its result once")
-            frame = submitted.prepared.runner.result(submitted.ticket)
+            checked = submitted.prepared.runner.result(submitted.ticket)
+            self.depth = submitted.prepared.runner.depth
+        frame = checked.frame
         network = submitted.prepared.network
         if network.shapes[0] is None:
             network = self.config.network(network.in_channels, frame.shapes[0])
         time_s = {"prepare": submitted.prepare_s, **frame.time_s}
-        warnings = (*submitted.warnings, *result_warnings(self.config.voxelize, network, frame))
-        counts = frame.scan or submitted.counts
-        return RunResult(network, frame, counts, submitted.batch_size, time_s, warnings)
+        odd = result_warnings(self.config.voxelize, network, frame)
+        return RunResult(
+            network, frame, frame.scan or submitted.counts, submitted.batch_size, time_s,
+            (*checked.warnings, *submitted.warnings, *odd), checked.engine, checked.verdict, checked.itself,
+        )  # fmt: skip
 
     def _submit(self, scan: Scan) -> _Submitted:
         content, spec = scan.content, self.config.voxelize
@@ -298,9 +321,10 @@ class Session:
         self._prepare_s += perf_counter() - started
         return self._prepared[key]
 
-    def _runner(self, network: Network) -> Runner:
+    def _runner(self, network: Network) -> CheckedRunner:
         parameters = fold(network, self.parameters(network)) if self._want.values else {}
-        return self.engine.compile(network.program, parameters, self._want, self._graph)
+        task = Task(self.config.name, network.program, parameters, self._want, self._graph)
+        return CheckedRunner(self.engine, task, self._check)
 
 
 def _wanted(config: Config, layers: Sequence[str], rulebooks: bool) -> Want:

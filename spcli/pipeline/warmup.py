@@ -1,4 +1,5 @@
-"""The kernels of a device compiled before the first scan: every shipped configuration once over a synthetic street."""
+"""The kernels of a device compiled, and its frames checked, before the first scan: every shipped configuration over a
+synthetic street."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from spcli.points import PointCloud
 from spcli.sample import street_scan
 
 POINTS = 60_000
+FRAMES = 3
 
 
 class Warmth(Struct, frozen=True):
@@ -25,16 +27,21 @@ class Warmth(Struct, frozen=True):
         found: kernels that were in Triton's cache already.
         seconds: all of it, with the runs.
         folder: the cache.
+        wrong: what the check of the frames found, a sentence each.
     """
 
     compiled: int
     found: int
     seconds: float
     folder: str
+    wrong: tuple[str, ...] = ()
 
 
 def warm_up(engine: Engine, names: Iterable[str], points: int = POINTS) -> Warmth:
-    """Run the configurations `names`, twice each: the first frame goes step by step, the second is a recording.
+    """Run the configurations `names`, and compare what they give with the CPU engine's.
+
+    Three frames each: one with every layer brought back, one step by step, one that is played from a recording.
+    What was known of such frames is found anew.
 
     Args:
         engine: the CUDA engine in the arithmetic that is wanted.
@@ -46,14 +53,18 @@ def warm_up(engine: Engine, names: Iterable[str], points: int = POINTS) -> Warmt
     """
     started = perf_counter()
     street = street_scan(0, points)
+    wrong: list[str] = []
     with engine.counted_kernels() as kernels:
         for name in names:
             config = load_preset(name, (), {})
             want = Want((config.layers[-1].name,), rulebooks=True)
-            session, scan = Session(config, device=engine, want=want), _scan_for(config, street)
-            for _ in range(2):
-                session.run(scan)
-    return Warmth(kernels.compiled, kernels.found, perf_counter() - started, kernels.folder)
+            session, scan = Session(config, device=engine, want=want, check="all"), _scan_for(config, street)
+            for _ in range(FRAMES):
+                result = session.run(scan)
+                if result.engine is not engine:
+                    wrong.append(result.warnings[0])
+                    break
+    return Warmth(kernels.compiled, kernels.found, perf_counter() - started, kernels.folder, tuple(wrong))
 
 
 def _scan_for(config: Config, street: PointCloud) -> PointCloud:

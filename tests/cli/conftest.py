@@ -75,6 +75,7 @@ def environment() -> dict[str, str]:
     """A process's environment: this checkout first, no settings of the user's, and a device only if there is one."""
     root = str(Path(__file__).resolve().parents[2])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SPCLI_", "TRITON_INTERPRET"))}
+    kept["SPCLI_CACHE_DIR"] = os.environ["SPCLI_CACHE_DIR"]
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH", "")]))}
 
 

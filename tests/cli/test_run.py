@@ -173,7 +173,7 @@ def test_auto_falls_back_to_the_cpu_and_says_so_only_where_a_device_is_present(
 ):
     from spcli import engines
     from spcli.engines import device
-    from spcli.engines.device import CudaDriver
+    from spcli.engines.driver import CudaDriver
 
     monkeypatch.setattr(engines, "ENGINES", {"cpu": "spcli.engines.cpu"})
     for present, devices in ((False, 0), (True, 0), (True, 1)):

@@ -7,7 +7,7 @@ import pytest
 
 import spcli
 from spcli.engines.base import Engine
-from spcli.engines.device import CudaDriver
+from spcli.engines.driver import CudaDriver
 from spcli.errors import DeviceError, UsageError
 
 POINTS = np.random.default_rng(4).uniform((0, -30, -2, 0), (60, 30, 1, 1), (200, 4)).astype(np.float32)

@@ -12,6 +12,7 @@ CSV_COLUMNS = (
     "source",
     "ok",
     "device",
+    "engine",
     "voxels",
     "max_points_in_a_voxel",
     *(
@@ -107,7 +108,7 @@ def details(record: Record) -> str:
         lines.append(f"points     {points['read']:,}" + (f": {lost}" if lost else ""))
     most = record["max_points_in_a_voxel"]
     lines.append(f"voxels     {record['voxels']:,}" + (f", the fullest of {most:,} points" if most else ""))
-    lines.append(f"device     {record['device']}")
+    lines += _computed_on(record)
     if record.get("weights"):
         lines.append(f"weights    {record['weights']}")
     seconds = ", ".join(f"{phase} {1000 * s:.1f}" for phase, s in record["time_s"].items())
@@ -117,3 +118,17 @@ def details(record: Record) -> str:
         rows = [(layer["name"], layer["sites"], layer["pairs"]) for layer in record["layers"]]
         lines += ["", table(rows, ("layer", "sites", "pairs"))]
     return "\n".join(lines)
+
+
+def _computed_on(record: Record) -> list[str]:
+    """Where it was computed, by which engine where that is not the CPU's, and how such frames were found to be."""
+    device, engine, checked = record["device"], record["engine"], record.get("checked")
+    if engine == device:
+        return [f"device     {device}"]
+    lines = [f"device     {record['card'] or device}, the {engine} engine"]
+    if checked is not None:
+        of = "this frame" if checked["frame"] == "this" else "an earlier frame"
+        layer = f", largest error {checked['error']:.1e} in {checked['layer']}" if checked["layer"] else ""
+        allowed = f", {checked['allowed']:g} allowed" if layer else ""
+        lines.append(f"checked    {of} agrees with the CPU engine's{layer}{allowed}")
+    return lines

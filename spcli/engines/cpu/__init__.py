@@ -16,7 +16,7 @@ def unavailable() -> str | None:
     return f"the compiled CPU engine {library_path().name} is missing; reinstall spcli with pip"
 
 
-def load(threads: int | None = None) -> Engine:
+def load(threads: int | None = None, device: str | None = None) -> Engine:
     """The CPU engine; `threads` is how many all parallel work uses from now on, None leaves it as it is."""
     if threads is not None:
         set_threads(threads)

@@ -21,7 +21,7 @@ from spcli.program import Program
 class CpuEngine:
     """C++ kernels on numpy arrays, float32."""
 
-    name = "cpu"
+    name = label = device = "cpu"
     dtype = "float32"
     dtypes: tuple[str, ...] = ("float32",)
 
@@ -49,6 +49,14 @@ class CpuEngine:
     def with_dtype(self, dtype: str) -> Engine:
         """Itself: there is one dtype."""
         return self
+
+    def identity(self) -> dict[str, str]:
+        """Nothing: the bits are the same on every machine."""
+        return {}
+
+    def blocks(self, in_channels: int, out_channels: int, volume: int) -> str:
+        """Nothing: the bits do not depend on how a layer is cut."""
+        return ""
 
     def upload(self, array: NDArray[Any]) -> NDArray[Any]:
         """An aligned copy of feature rows; other arrays are taken as they are."""

@@ -5,30 +5,41 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 
+from spcli.engines import toolchain
 from spcli.engines.base import Engine
-from spcli.engines.device import ask_driver, why_no_cuda
+from spcli.engines.driver import ask_driver, why_no_cuda
+from spcli.engines.torch_build import is_built_without_gpus, missing_torch, no_gpus, why_torch_has_no_gpu
 from spcli.errors import DeviceError
+
+OLDEST = (8, 0)
 
 
 def unavailable() -> str | None:
     """Why CUDA cannot be used, in one sentence, or None. `TRITON_INTERPRET=1` is how tests do without a device."""
-    for package in ("torch", "triton"):
-        if find_spec(package) is None:
-            return f"the CUDA engine needs the package {package}, which is not installed; use --device cpu or auto"
-    return None if os.environ.get("TRITON_INTERPRET") == "1" else why_no_cuda(ask_driver())
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    driver = ask_driver()
+    if not interpreted and why_no_cuda(driver):
+        return why_no_cuda(driver)
+    reason = missing_torch("the Triton engine")
+    if reason is None and find_spec("triton") is None:
+        # A torch for CUDA brings Triton with it; one for the processor is what is wrong then.
+        missing = "the Triton engine needs the package triton, which is not installed"
+        reason = no_gpus(driver) if is_built_without_gpus() else missing
+    return reason
 
 
-def load(threads: int | None = None) -> Engine:
+def load(threads: int | None = None, device: str | None = None) -> Engine:
     """The CUDA engine; it computes on no thread of the host, so `threads` changes nothing.
 
     Raises:
-        DeviceError: torch cannot use the device: it was built without CUDA, or the device is too old for the kernels.
+        DeviceError: torch cannot use the device, the device is too old for the kernels, or Triton has no compiler.
     """
     from spcli.engines.cuda.engine import CudaEngine
     from spcli.engines.cuda.launch import INTERPRETED
 
-    if not INTERPRETED:
-        _check_torch()
+    reason = None if INTERPRETED else why_torch_has_no_gpu(ask_driver()) or _why_no_kernels()
+    if reason:
+        raise DeviceError(reason)
     return CudaEngine()
 
 
@@ -45,14 +56,14 @@ def describe() -> tuple[str, ...]:
     )
 
 
-def _check_torch() -> None:
+def _why_no_kernels() -> str | None:
+    """Why the kernels cannot run on a GPU that torch can use, in one sentence, or None."""
     import torch
 
-    if not torch.cuda.is_available():
-        built = torch.version.cuda
-        why = "is a build without CUDA" if built is None else f"built for CUDA {built} does not work with this driver"
-        raise DeviceError(f"torch {torch.__version__} {why}; install one that fits the driver, or use --device cpu")
-    major, minor = torch.cuda.get_device_capability()
-    if major < 8:
-        name = torch.cuda.get_device_name()
-        raise DeviceError(f"{name} has compute capability {major}.{minor}; the kernels need 8.0: use --device cpu")
+    if torch.version.hip is not None:
+        return f"the Triton kernels are written for CUDA, and torch {torch.__version__} is built for ROCm"
+    capability = torch.cuda.get_device_capability()
+    if capability < OLDEST:
+        of_card = f"{torch.cuda.get_device_name()} has compute capability {capability[0]}.{capability[1]}"
+        return f"{of_card}, and the Triton kernels need {OLDEST[0]}.{OLDEST[1]}"
+    return toolchain.missing()

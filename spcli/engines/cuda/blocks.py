@@ -96,6 +96,12 @@ def blocks_for(dtype: str, in_channels: int, out_channels: int, volume: int) -> 
     return Blocks(rows, columns, depth, 1, warps, stages)
 
 
+def describe(blocks: Blocks) -> str:
+    """How a layer is cut, in a few words."""
+    cut = f"{blocks.rows}x{blocks.columns}x{blocks.depth}, {blocks.taps} taps"
+    return f"{cut}, {blocks.warps} warps, {blocks.stages} stages"
+
+
 def _scaled(in_channels: int, out_channels: int, volume: int) -> Blocks:
     depth = max(4, _power_of_two(in_channels))
     taps = 1 if volume == 1 else min(max(1, 512 // depth), _power_of_two(volume))

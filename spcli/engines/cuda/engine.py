@@ -7,20 +7,25 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+import torch
+import triton
 from numpy.typing import NDArray
 from torch import Tensor
 
 from spcli.engines.base import Engine, Epilogue, KernelCounts, LayerParameters, Points, Runner, Voxels, Want
 from spcli.engines.cuda import arrays, convolve, pointwise, pool, rulebook, rules, sites, voxelize
 from spcli.engines.cuda.arrays import STORAGE, empty
+from spcli.engines.cuda.blocks import blocks_for, describe
 from spcli.engines.cuda.capacity import Capacity, ExactCapacity
 from spcli.engines.cuda.compiled import counted_kernels
 from spcli.engines.cuda.convolve import CudaPacked
+from spcli.engines.cuda.launch import INTERPRETED
 from spcli.engines.cuda.memory import device_errors
 from spcli.engines.cuda.rulebook import CudaMap
 from spcli.engines.cuda.runner import CudaRunner, StepRunner
 from spcli.engines.cuda.runs import VoxelOptions
 from spcli.engines.cuda.sites import CudaSites
+from spcli.engines.tensors import torch_identity
 from spcli.geometry import ConvGeometry
 from spcli.grid import VoxelSpec
 from spcli.program import Activation, Program
@@ -29,7 +34,8 @@ from spcli.program import Activation, Program
 class CudaEngine:
     """Operations on device tensors. `capacity` decides how much is allocated for what only the device can count."""
 
-    name = "cuda"
+    name = device = "cuda"
+    label = "triton"
     dtypes: tuple[str, ...] = tuple(STORAGE)
 
     sites = staticmethod(sites.make_sites)
@@ -54,6 +60,15 @@ class CudaEngine:
     def with_capacity(self, capacity: Capacity) -> CudaEngine:
         """This engine with other capacities."""
         return CudaEngine(self.dtype, capacity)
+
+    def identity(self) -> dict[str, str]:
+        """The card, the driver, torch and Triton."""
+        card = {"torch": str(torch.__version__), "card": "the interpreter"} if INTERPRETED else torch_identity("cuda")
+        return {**card, "triton": triton.__version__}
+
+    def blocks(self, in_channels: int, out_channels: int, volume: int) -> str:
+        """Rows, columns and depth of a block, taps of one product, warps and stages."""
+        return describe(blocks_for(self.dtype, in_channels, out_channels, volume))
 
     def upload(self, array: NDArray[Any]) -> Tensor:
         """A copy on the device; floats in the engine's format."""

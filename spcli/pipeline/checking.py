@@ -1,0 +1,285 @@
+"""The first frame of a network on a device, compared with the CPU engine's before anything of it is given out.
+
+Rulebooks must be equal, features within what the number format allows. The first frame is carried out step by step
+with every layer brought back, so that a fault is found where it begins; the first one that is played from a recording
+is compared too. Where they are wrong, another engine goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from msgspec import Struct, structs
+from numpy.typing import NDArray
+
+from spcli.engines import load_engine
+from spcli.engines.base import ALLOWED_ERROR, Engine, Frame, LayerParameters, Points, Runner, Want
+from spcli.engines.device import fallback_for
+from spcli.errors import CheckFailed, DeviceError
+from spcli.pipeline.verdicts import Subject, Verdict, keep, layer_blocks, recall, subject_of
+from spcli.program import Program
+from spcli.rulebook import Rulebook
+from spcli.sparse_tensor import SparseTensor
+
+CHECKS = ("first", "strict", "all", "none")
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+class Task(Struct, frozen=True):
+    """What is to be computed, on whatever engine.
+
+    Attributes:
+        network: the configuration's name.
+        program, parameters, want, graph: as `Engine.compile` takes them.
+    """
+
+    network: str
+    program: Program
+    parameters: Mapping[str, LayerParameters]
+    want: Want
+    graph: bool = True
+
+
+class CheckedFrame(Struct, frozen=True):
+    """A frame that may be used.
+
+    Attributes:
+        frame: what an engine brought back.
+        engine: which.
+        verdict: on it, or on one before it of the same kind; None where nothing was compared.
+        itself: whether it was this very frame that was compared.
+        warnings: that another engine went on, and why.
+    """
+
+    frame: Frame
+    engine: Engine
+    verdict: Verdict | None = None
+    itself: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+class CheckedRunner:
+    """A task on an engine whose first frames are compared with the CPU engine's, and on another where they are wrong.
+
+    Attributes:
+        engine: what computes now.
+    """
+
+    def __init__(self, engine: Engine, task: Task, check: str) -> None:
+        """Packs parameters; `check` is one of `CHECKS`.
+
+        Raises:
+            CheckFailed: an earlier frame was wrong, and `check` is "strict".
+        """
+        self._task, self._check = task, check
+        self._done: dict[int, CheckedFrame] = {}
+        self._in_flight: dict[int, int] = {}
+        self._tickets = 0
+        self._reference: Runner | None = None
+        self._said: list[str] = []
+        self._take(engine)
+
+    @property
+    def depth(self) -> int:
+        """Frames that may be in flight at once: one until those that are to be compared were."""
+        return 1 if self._compares else self._runner.depth
+
+    def submit(self, scan: Points | SparseTensor) -> int:
+        """Begin one frame and return its ticket; one that is to be compared is over when this returns.
+
+        Raises:
+            CheckFailed: it is wrong, and the check is "strict".
+        """
+        self._tickets += 1
+        if self._compares:
+            self._done[self._tickets] = self._compared(scan)
+        else:
+            self._in_flight[self._tickets] = self._runner.submit(scan)
+        return self._tickets
+
+    def result(self, ticket: int) -> CheckedFrame:
+        """Wait for a frame. Each ticket is redeemed once."""
+        found = self._done.pop(ticket, None)
+        if found is None:
+            frame = self._runner.result(self._in_flight.pop(ticket))
+            found = CheckedFrame(frame, self.engine, self._worst)
+        said, self._said = tuple(self._said), []
+        return structs.replace(found, warnings=said)
+
+    def _take(self, engine: Engine) -> None:
+        """Make the task ready on an engine, and recall what is known of its frames."""
+        task = self._task
+        self.engine = engine
+        self._runner = engine.compile(task.program, task.parameters, task.want, task.graph)
+        self._known: dict[bool, Verdict] = {}
+        self._subjects: dict[bool, Subject] = {}
+        if engine.name == "cpu" or self._check == "none":
+            return
+        for replayed in (False, True) if self._runner.depth > 1 else (False,):
+            subject = subject_of(task.network, engine, task.program, task.parameters, replayed)
+            self._subjects[replayed] = subject
+            verdict = None if self._check == "all" else recall(subject)
+            if verdict is not None:
+                self._known[replayed] = verdict
+        wrong = next((verdict for verdict in self._known.values() if not verdict.ok), None)
+        if wrong is not None:
+            self._give_up("an earlier frame", wrong)
+
+    @property
+    def _compares(self) -> bool:
+        if self._check == "all":
+            return bool(self._subjects)
+        return len(self._known) < len(self._subjects)
+
+    @property
+    def _worst(self) -> Verdict | None:
+        """What is known of the engine's frames: the largest error."""
+        return max(self._known.values(), key=lambda verdict: verdict.error, default=None)
+
+    def _compared(self, scan: Points | SparseTensor) -> CheckedFrame:
+        """One frame by an engine that is right, or that nothing is compared with."""
+        while self._compares:
+            frame = self._whole(scan) if False not in self._known else self._runner.result(self._runner.submit(scan))
+            if self._check != "all" and frame.replayed in self._known:
+                return CheckedFrame(frame, self.engine, self._worst)
+            verdict = self._verdict(frame, scan)
+            if verdict is None:
+                return CheckedFrame(self._limited(frame), self.engine)
+            self._keep(frame, verdict)
+            if verdict.ok:
+                return CheckedFrame(self._limited(frame), self.engine, verdict, True)
+            self._give_up("a replayed frame" if frame.replayed else "the first frame", verdict)
+        return CheckedFrame(self._runner.result(self._runner.submit(scan)), self.engine, self._worst)
+
+    def _whole(self, scan: Points | SparseTensor) -> Frame:
+        """A frame step by step with every layer and all rules; where memory is short for that, with what is wanted."""
+        task = self._task
+        for want in (_everything(task), replace(task.want, rulebooks=True)):
+            try:
+                runner = self.engine.compile(task.program, task.parameters, want, False)
+                return runner.result(runner.submit(scan))
+            except DeviceError as error:
+                reason = error
+        raise reason
+
+    def _limited(self, frame: Frame) -> Frame:
+        """The frame with no more than is wanted."""
+        want = self._task.want
+        outputs = {name: frame.outputs[name] for name in want.layers if name in frame.outputs}
+        counts = frame.counts
+        if not want.counts:
+            counts = {key: replace(each, pairs_per_output_max=0) for key, each in counts.items()}
+        return replace(frame, outputs=outputs, counts=counts, rulebooks=frame.rulebooks if want.rulebooks else {})
+
+    def _verdict(self, frame: Frame, scan: Points | SparseTensor) -> Verdict | None:
+        """How a frame compares with the CPU engine's; None where all agrees and the scan shows too little."""
+        task = self._task
+        if self._reference is None:
+            self._reference = load_engine("cpu").compile(task.program, task.parameters, _everything(task))
+        right = self._reference.result(self._reference.submit(scan))
+        overflows = self.engine.dtype == "float16" and _overflows(right)
+        verdict = verdict_on(replace(frame, outputs={}) if overflows else frame, right, self.engine.dtype, self._words)
+        return None if verdict.ok and (overflows or not all(right.sites)) else verdict
+
+    def _words(self, layer: str) -> str:
+        cut = layer_blocks(self.engine, self._task.parameters, layer)
+        return f"layer {layer} ({cut})" if cut else f"layer {layer}"
+
+    def _keep(self, frame: Frame, verdict: Verdict) -> None:
+        self._known[frame.replayed] = verdict
+        keep(self._subjects[frame.replayed], verdict)
+        if not self._compares:
+            self._reference = None
+
+    def _give_up(self, which: str, verdict: Verdict) -> None:
+        """Go on with another engine.
+
+        Raises:
+            CheckFailed: the check is "strict".
+        """
+        card = self.engine.identity().get("card", "the processor")
+        engine = f"the {self.engine.label} engine on {card}"
+        found = f"{which} of {self._task.network} by {engine} is wrong: {verdict.wrong}"
+        if self._check == "strict":
+            raise CheckFailed(f"{found}; leave out --check strict to go on with another engine")
+        following = fallback_for(self.engine)
+        dtype = "" if following.dtype == self.engine.dtype else f" in {following.dtype}"
+        self._said.append(f"{found}; the {following.label} engine goes on{dtype}")
+        self._take(following)
+
+
+def _everything(task: Task) -> Want:
+    """All that can be compared."""
+    return Want(tuple(task.program.layers) if task.want.values else (), True, True, task.want.values)
+
+
+def _overflows(frame: Frame) -> bool:
+    """Whether float16 could not hold some value: then infinities would be compared with numbers."""
+    return any(bool((np.abs(output.features) > FLOAT16_MAX).any()) for output in frame.outputs.values())
+
+
+def verdict_on(frame: Frame, right: Frame, dtype: str, describe: Callable[[str], str]) -> Verdict:
+    """How a frame compares with one that is right, in all that both hold.
+
+    Args:
+        frame: what was computed in `dtype`.
+        right: the CPU engine's frame, in float32.
+        dtype: the number format.
+        describe: a layer's name to words for a message.
+    """
+    wrong = next(_differences(frame, right), None)
+    if wrong is not None:
+        return Verdict(wrong)
+    allowed, worst = ALLOWED_ERROR[dtype], ("", 0.0)
+    for name, expected in right.outputs.items():
+        if name not in frame.outputs:
+            continue
+        error = relative_error(frame.outputs[name].features, expected.features)
+        if not error <= allowed:
+            differs = f"{describe(name)} has a relative L2 error of {error:.2g}, and {allowed:g} is allowed"
+            return Verdict(differs, name, error, allowed)
+        worst = max(worst, (name, error), key=lambda each: each[1])
+    return Verdict("", *worst, allowed)
+
+
+def _differences(frame: Frame, right: Frame) -> Iterator[str]:
+    """What differs in voxels, sites and rules, in the order in which they are made."""
+    if frame.scan != right.scan:
+        yield f"its points and voxels are {_counts(frame)}, and {_counts(right)} are right"
+    for key, counted in right.counts.items():
+        if frame.counts[key].pairs_per_offset != counted.pairs_per_offset:
+            yield f"rulebook {key} has {frame.counts[key].pairs} rules, and {counted.pairs} are right, or other taps"
+        elif key in frame.rulebooks and not _same_rules(frame.rulebooks[key], right.rulebooks[key]):
+            yield f"rulebook {key} has other rules"
+    if (frame.sites, frame.shapes) != (right.sites, right.shapes):
+        yield f"it has {list(frame.sites)} sites, and {list(right.sites)} are right, or other shapes"
+    for name in frame.outputs:
+        if not np.array_equal(frame.outputs[name].indices, right.outputs[name].indices):
+            yield f"layer {name} has other sites"
+
+
+def _counts(frame: Frame) -> str:
+    scan = frame.scan
+    return "unknown" if scan is None else f"{scan.points.in_range} in {scan.voxels.active}"
+
+
+def _same_rules(found: Rulebook, right: Rulebook) -> bool:
+    names = ("in_indices", "out_indices", "in_rows", "out_rows", "pair_splits")
+    return all(np.array_equal(getattr(found, name), getattr(right, name)) for name in names)
+
+
+def relative_error(found: NDArray[Any], right: NDArray[Any]) -> float:
+    """Relative L2 error; NaN equals NaN, and infinity an infinity of its sign. Infinite where only one is finite."""
+    finite = np.isfinite(right)
+    if found.shape != right.shape or not np.array_equal(found[~finite], right[~finite], equal_nan=True):
+        return float("inf")
+    one, other = (values[finite].astype(np.float64) for values in (found, right))
+    if not np.isfinite(one).all():
+        return float("inf")
+    difference, size = np.linalg.norm(one - other), np.linalg.norm(other)
+    if size == 0:
+        return float("inf") if difference else 0.0
+    return float(difference / size)
