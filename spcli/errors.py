@@ -29,6 +29,10 @@ class DeviceError(SpcliError):
     exit_code = 3
 
 
+class EngineError(DeviceError):
+    """An engine cannot do its work on a device that is there; another engine may (exit 3)."""
+
+
 class InputError(SpcliError):
     """A scan, tensor or dump is not what it should be (exit 4)."""
 

@@ -135,8 +135,9 @@ def command(
     weights = _weights(parameters, choices, batch, want.values)
     work = _batch(config, jobs, choices, batch, network.columns, weights if want.values else None)
     session = Session(
-        config, weights=weights, device=engine, want=want, graph=not choices.no_graph, check=choices.check
-    )
+        config, weights=weights, device=engine, want=want, graph=not choices.no_graph, engine=where.engine,
+        check=choices.check,
+    )  # fmt: skip
     return print_records(run_scans(work, session, work.settings["weights"]), form, work, choices.to_stdout)
 
 

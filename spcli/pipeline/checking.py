@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from spcli.engines import load_engine
 from spcli.engines.base import ALLOWED_ERROR, Engine, Frame, LayerParameters, Points, Runner, Want
 from spcli.engines.device import fallback_for
-from spcli.errors import CheckFailed, DeviceError
+from spcli.errors import CheckFailed, DeviceError, EngineError
 from spcli.pipeline.verdicts import Subject, Verdict, keep, layer_blocks, recall, subject_of
 from spcli.program import Program
 from spcli.rulebook import Rulebook
@@ -68,13 +68,13 @@ class CheckedRunner:
         engine: what computes now.
     """
 
-    def __init__(self, engine: Engine, task: Task, check: str) -> None:
-        """Packs parameters; `check` is one of `CHECKS`.
+    def __init__(self, engine: Engine, task: Task, check: str, only: bool = False) -> None:
+        """Packs parameters; `check` is one of `CHECKS`, and `only` that no other engine will do where it cannot work.
 
         Raises:
             CheckFailed: an earlier frame was wrong, and `check` is "strict".
         """
-        self._task, self._check = task, check
+        self._task, self._check, self._only = task, check, only
         self._done: dict[int, CheckedFrame] = {}
         self._in_flight: dict[int, int] = {}
         self._tickets = 0
@@ -142,7 +142,13 @@ class CheckedRunner:
     def _compared(self, scan: Points | SparseTensor) -> CheckedFrame:
         """One frame by an engine that is right, or that nothing is compared with."""
         while self._compares:
-            frame = self._whole(scan) if False not in self._known else self._runner.result(self._runner.submit(scan))
+            try:
+                frame = self._run(scan) if False in self._known else self._whole(scan)
+            except EngineError as error:
+                if self._only or self.engine.name == "torch":
+                    raise
+                self._go_on(str(error))
+                continue
             if self._check != "all" and frame.replayed in self._known:
                 return CheckedFrame(frame, self.engine, self._worst)
             verdict = self._verdict(frame, scan)
@@ -152,7 +158,10 @@ class CheckedRunner:
             if verdict.ok:
                 return CheckedFrame(self._limited(frame), self.engine, verdict, True)
             self._give_up("a replayed frame" if frame.replayed else "the first frame", verdict)
-        return CheckedFrame(self._runner.result(self._runner.submit(scan)), self.engine, self._worst)
+        return CheckedFrame(self._run(scan), self.engine, self._worst)
+
+    def _run(self, scan: Points | SparseTensor) -> Frame:
+        return self._runner.result(self._runner.submit(scan))
 
     def _whole(self, scan: Points | SparseTensor) -> Frame:
         """A frame step by step with every layer and all rules; where memory is short for that, with what is wanted."""
@@ -161,6 +170,8 @@ class CheckedRunner:
             try:
                 runner = self.engine.compile(task.program, task.parameters, want, False)
                 return runner.result(runner.submit(scan))
+            except EngineError:
+                raise
             except DeviceError as error:
                 reason = error
         raise reason
@@ -205,9 +216,12 @@ class CheckedRunner:
         found = f"{which} of {self._task.network} by {engine} is wrong: {verdict.wrong}"
         if self._check == "strict":
             raise CheckFailed(f"{found}; leave out --check strict to go on with another engine")
+        self._go_on(found)
+
+    def _go_on(self, reason: str) -> None:
         following = fallback_for(self.engine)
         dtype = "" if following.dtype == self.engine.dtype else f" in {following.dtype}"
-        self._said.append(f"{found}; the {following.label} engine goes on{dtype}")
+        self._said.append(f"{reason}; the {following.label} engine goes on{dtype}")
         self._take(following)
 
 

@@ -178,6 +178,7 @@ class Session:
         self._want = want or _wanted(self.config, layers, rulebooks)
         self._graph = graph
         self._check = check
+        self._only = engine is not None
         self._source = ParameterSource(as_weights(weights))
         self._prepared: dict[tuple[int, tuple[int, ...] | None], _Prepared] = {}
         self._submitted: dict[int, _Submitted] = {}
@@ -324,7 +325,7 @@ class Session:
     def _runner(self, network: Network) -> CheckedRunner:
         parameters = fold(network, self.parameters(network)) if self._want.values else {}
         task = Task(self.config.name, network.program, parameters, self._want, self._graph)
-        return CheckedRunner(self.engine, task, self._check)
+        return CheckedRunner(self.engine, task, self._check, self._only)
 
 
 def _wanted(config: Config, layers: Sequence[str], rulebooks: bool) -> Want:

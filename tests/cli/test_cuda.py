@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 
@@ -133,6 +136,102 @@ def test_cuda_without_a_device_is_exit_3_before_anything_is_written(
     outcome = spcli(*(part.format(**places) for part in command), "--device", "cuda")
     assert (outcome.code, outcome.out, outcome.err) == (3, b"", NO_DEVICE)
     assert not (tmp_path / "out").exists()
+
+
+# What torch, the driver and Triton lack
+
+DRIVER = """
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+int cuDriverGetVersion(int *version) { *version = 12040; return 0; }
+int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? 9 : 0; return 0; }
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler, for a stand-in of the driver's library")
+def test_a_torch_for_the_processor_beside_a_card_is_exit_3_and_what_to_install(process, thin, config, tmp_path):
+    import torch
+
+    if torch.version.cuda is not None:
+        pytest.skip("the torch here is one for CUDA")
+    (tmp_path / "driver.c").write_text(DRIVER)
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "driver.c"], check=True)
+    words = ("run", "--config", config, thin, "-o", tmp_path / "out", "--device", "cuda")
+    outcome = process(*words, LD_LIBRARY_PATH=str(tmp_path))
+    assert (outcome.code, outcome.out) == (3, b"")
+    assert outcome.err == (
+        f"spcli: error: torch {torch.__version__} is a build without CUDA; "
+        "pip install torch --index-url https://download.pytorch.org/whl/cu126\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def card_without_triton(monkeypatch):
+    """A card that torch can use (the processor in its place) on a machine without Triton."""
+    from spcli.engines import cuda, torch, torch_build
+    from spcli.engines.torch import engine
+
+    class OnHost(engine.TorchEngine):
+        def __init__(self, where="cpu", dtype="float32"):
+            super().__init__("cpu", dtype)
+            self.device = where
+
+        def identity(self):
+            return {"card": "Tesla T4", "torch": "2.13.0", "driver": "12.4"} if self.device == "cuda" else {}
+
+    def find(name):
+        return None if name == "triton" else object()
+
+    for module in (device, cuda, torch):
+        monkeypatch.setattr(module, "ask_driver", lambda: CudaDriver(True, 1, version=12040, capability=(7, 5)))
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    monkeypatch.setattr(cuda, "find_spec", find)
+    monkeypatch.setattr(cuda, "is_built_without_gpus", lambda: False)
+    monkeypatch.setattr(torch, "why_torch_has_no_gpu", lambda driver: None)
+    monkeypatch.setattr(torch_build, "find_spec", find)
+    monkeypatch.setattr(engine, "TorchEngine", OnHost)
+
+
+NO_TRITON = "the Triton engine needs the package triton, which is not installed"
+
+
+@pytest.mark.parametrize("where", ["cuda", "auto"])
+def test_a_card_without_triton_is_the_torch_engines_and_one_sentence_says_so(
+    spcli, card_without_triton, thin, config, tmp_path, where
+):
+    outcome = spcli("run", "--config", config, thin, "-o", tmp_path, "--device", where, "--dtype", "float16")
+    record = outcome.record
+    assert outcome.code == 0
+    assert outcome.err.splitlines()[0] == f"spcli: warning: {NO_TRITON}; using the torch engine"
+    assert (record["device"], record["engine"], record["card"]) == ("cuda", "torch", "Tesla T4")
+    assert record["versions"] == {"torch": "2.13.0", "driver": "12.4"}
+    checked = record["checked"]
+    assert (checked["ok"], checked["frame"], checked["allowed"]) == (True, "this", 5e-3)
+    assert 0 < checked["error"] < 5e-3 and checked["layer"] in [layer["name"] for layer in record["layers"]]
+    words = ("-q", "run", "--config", config, thin, "-o", tmp_path, "--overwrite", "--device", where)
+    table = spcli(*words, "--dtype", "float16", "--format", "table").out.decode()
+    assert "device     Tesla T4, the torch engine\nchecked    an earlier frame agrees with the CPU engine's" in table
+
+
+def test_a_card_without_triton_is_exit_3_where_triton_was_asked_for(spcli, card_without_triton, thin, config, tmp_path):
+    words = ("run", "--config", config, thin, "-o", tmp_path / "out", "--device", "cuda", "--engine", "triton")
+    outcome = spcli(*words)
+    assert (outcome.code, outcome.out, outcome.err) == (3, b"", f"spcli: error: {NO_TRITON}\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "voxelize"])
+def test_the_torch_engine_on_the_processor_is_a_second_opinion(spcli, thin, config, tmp_path, command):
+    records = {}
+    for name, options in {"cpu": [], "torch": ["--engine", "torch"]}.items():
+        words = ("-q", command, "--config", config, thin, "-o", tmp_path / name, "--device", "cpu", *options)
+        records[name] = spcli(*words).record
+    assert {name: (record["device"], record["engine"]) for name, record in records.items()} == {
+        "cpu": ("cpu", "cpu"), "torch": ("cpu", "torch"),
+    }  # fmt: skip
+    assert records["cpu"]["voxels"] == records["torch"]["voxels"] and records["cpu"]["versions"] == {}
 
 
 # doctor

@@ -11,17 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from programs import ProgramBuilder
 from rehearsal import CUBE3, FIXED, cloud, small_net, tensor, with_points
 from spcli.engines import load_engine
 from spcli.engines.base import Frame, Want
 from spcli.engines.torch.engine import TorchEngine
-from spcli.errors import CheckFailed, DeviceError, UsageError
+from spcli.errors import CheckFailed, DeviceError, EngineError, UsageError
 from spcli.pipeline.checking import CheckedFrame, CheckedRunner, Task, relative_error, verdict_on
 from spcli.pipeline.session import Session
 from spcli.pipeline.verdicts import Verdict, kept, subject_of
 
+torch.set_num_threads(1)  # beside other workers its threads would only wait for each other
 BUILDER = small_net()
 LAYERS = tuple(BUILDER.layers)
 
@@ -202,6 +204,26 @@ def test_a_strict_check_ends_with_an_error_of_its_own(earlier: bool) -> None:
     with pytest.raises(CheckFailed, match=r"is wrong: layer .*; leave out --check strict to go on") as error:
         run(CheckedRunner(Engine(wrong={0}), task(), "strict"))
     assert error.value.exit_code == 7
+
+
+@pytest.mark.parametrize("only", [False, True])
+def test_an_engine_that_cannot_work_leaves_it_to_another_unless_no_other_will_do(only: bool) -> None:
+    class Broken(Engine):
+        def compile(self, program: Any, parameters: Any, want: Want, graph: bool = True) -> Any:
+            if not graph:
+                raise EngineError("Triton's assembler ptxas cannot compile a kernel for this device")
+            return super().compile(program, parameters, want, graph)
+
+    runner = CheckedRunner(Broken(), task(), "first", only)
+    if only:
+        with pytest.raises(EngineError):
+            run(runner)
+        return
+    found = run(runner)
+    assert (found.engine.label, found.itself) == ("torch", True)
+    assert found.warnings == (
+        "Triton's assembler ptxas cannot compile a kernel for this device; the torch engine goes on",
+    )
 
 
 def test_where_memory_is_short_for_every_layer_only_what_is_wanted_is_compared() -> None:

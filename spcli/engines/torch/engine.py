@@ -59,7 +59,7 @@ class TorchEngine:
 
     def with_dtype(self, dtype: str) -> Engine:
         """This engine with features in another format."""
-        return TorchEngine(self.device, dtype)
+        return type(self)(self.device, dtype)
 
     def identity(self) -> dict[str, str]:
         """The card, the driver and torch."""
