@@ -15,12 +15,12 @@ from benchmarks.common.workload import Workload, macs, prepare
 from benchmarks.cuda.card import Flush
 from benchmarks.cuda.floors import load_of
 from benchmarks.cuda.report import Check, FrameResult, Measures, Rates
+from spcli.engines.base import ALLOWED_ERROR
 from spcli.sparse_tensor import SparseTensor
 
 CONTESTANTS = {"spcli": "benchmarks.cuda.ours", "spconv": "benchmarks.cuda.spconv"}
 SIZES = {"float16": 2, "bfloat16": 2}
 # What features may differ from the CPU's by, relative L2.
-ALLOWED = {"float32": 1e-5, "tf32": 1e-3, "float16": 5e-3, "bfloat16": 2e-2}
 WARM_UP = 3
 
 
@@ -65,7 +65,7 @@ def compared(label: str, output: tuple[np.ndarray, np.ndarray], expected: Sparse
     indices, features = output
     same = np.array_equal(indices, expected.indices)
     error = relative_l2(features, expected.features) if same else float("inf")
-    return Check(f"{label} against spcli on the CPU", error, ALLOWED[label.split()[1]])
+    return Check(f"{label} against spcli on the CPU", error, ALLOWED_ERROR[label.split()[1]])
 
 
 def after(flush: Flush | None, one_round: Callable[[], dict[str, float]]) -> Callable[[], dict[str, float]]:

@@ -12,7 +12,6 @@ CSV_COLUMNS = (
     "source",
     "ok",
     "device",
-    "engine",
     "voxels",
     "max_points_in_a_voxel",
     *(
@@ -25,6 +24,7 @@ CSV_COLUMNS = (
     "warnings",
     "error_code",
     "error_message",
+    "engine",
 )
 
 
