@@ -137,7 +137,7 @@ class CheckedRunner:
     @property
     def _worst(self) -> Verdict | None:
         """What is known of the engine's frames: the largest error."""
-        return max(self._known.values(), key=lambda verdict: verdict.error, default=None)
+        return max(self._known.values(), key=lambda verdict: verdict.error or 0.0, default=None)
 
     def _compared(self, scan: Points | SparseTensor) -> CheckedFrame:
         """One frame by an engine that is right, or that nothing is compared with."""
@@ -252,7 +252,9 @@ def verdict_on(frame: Frame, right: Frame, dtype: str, describe: Callable[[str],
         if name not in frame.outputs:
             continue
         error = relative_error(frame.outputs[name].features, expected.features)
-        if not error <= allowed:
+        if not np.isfinite(error):
+            return Verdict(f"{describe(name)} has values that are finite on one side only", name, None, allowed)
+        if error > allowed:
             differs = f"{describe(name)} has a relative L2 error of {error:.2g}, and {allowed:g} is allowed"
             return Verdict(differs, name, error, allowed)
         worst = max(worst, (name, error), key=lambda each: each[1])
@@ -267,7 +269,7 @@ def _differences(frame: Frame, right: Frame) -> Iterator[str]:
         if frame.counts[key].pairs_per_offset != counted.pairs_per_offset:
             yield f"rulebook {key} has {frame.counts[key].pairs} rules, and {counted.pairs} are right, or other taps"
         elif key in frame.rulebooks and not _same_rules(frame.rulebooks[key], right.rulebooks[key]):
-            yield f"rulebook {key} has other rules"
+            yield f"rulebook {key} has other sites or rules"
     if (frame.sites, frame.shapes) != (right.sites, right.shapes):
         yield f"it has {list(frame.sites)} sites, and {list(right.sites)} are right, or other shapes"
     for name in frame.outputs:

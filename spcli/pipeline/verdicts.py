@@ -27,13 +27,13 @@ class Verdict(Struct, frozen=True):
     Attributes:
         wrong: what differs, part of a sentence; "" where all is right.
         layer: the layer with the largest error, or the first that is wrong; "" where no features were compared.
-        error: its relative L2 error, infinite where a value is not finite on one side only.
+        error: its relative L2 error; None where values are finite on one side only.
         allowed: what the number format allows.
     """
 
     wrong: str = ""
     layer: str = ""
-    error: float = 0.0
+    error: float | None = 0.0
     allowed: float = 0.0
 
     @property
