@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 
 import numpy as np
 import pytest
 
+from planted import plant
 from spcli.engines import device
 from spcli.engines.driver import CudaDriver
 
@@ -168,9 +170,9 @@ def test_a_torch_for_the_processor_beside_a_card_is_exit_3_and_what_to_install(p
 
 
 @pytest.fixture
-def card_without_triton(monkeypatch):
-    """A card that torch can use (the processor in its place) on a machine without Triton."""
-    from spcli.engines import cuda, torch, torch_build
+def torch_on_a_card(monkeypatch):
+    """A card that torch can use; the processor stands in its place."""
+    from spcli.engines import torch
     from spcli.engines.torch import engine
 
     class OnHost(engine.TorchEngine):
@@ -181,17 +183,25 @@ def card_without_triton(monkeypatch):
         def identity(self):
             return {"card": "Tesla T4", "torch": "2.13.0", "driver": "12.4"} if self.device == "cuda" else {}
 
+    for module in (device, torch):
+        monkeypatch.setattr(module, "ask_driver", lambda: CudaDriver(True, 1, version=12040, capability=(7, 5)))
+    monkeypatch.setattr(torch, "why_torch_has_no_gpu", lambda driver: None)
+    monkeypatch.setattr(engine, "TorchEngine", OnHost)
+
+
+@pytest.fixture
+def card_without_triton(torch_on_a_card, monkeypatch):
+    """A card that torch can use on a machine without Triton."""
+    from spcli.engines import cuda, torch_build
+
     def find(name):
         return None if name == "triton" else object()
 
-    for module in (device, cuda, torch):
-        monkeypatch.setattr(module, "ask_driver", lambda: CudaDriver(True, 1, version=12040, capability=(7, 5)))
+    monkeypatch.setattr(cuda, "ask_driver", device.ask_driver)
     monkeypatch.setenv("TRITON_INTERPRET", "0")
     monkeypatch.setattr(cuda, "find_spec", find)
     monkeypatch.setattr(cuda, "is_built_without_gpus", lambda: False)
-    monkeypatch.setattr(torch, "why_torch_has_no_gpu", lambda driver: None)
     monkeypatch.setattr(torch_build, "find_spec", find)
-    monkeypatch.setattr(engine, "TorchEngine", OnHost)
 
 
 NO_TRITON = "the Triton engine needs the package triton, which is not installed"
@@ -232,6 +242,55 @@ def test_the_torch_engine_on_the_processor_is_a_second_opinion(spcli, thin, conf
         "cpu": ("cpu", "cpu"), "torch": ("cpu", "torch"),
     }  # fmt: skip
     assert records["cpu"]["voxels"] == records["torch"]["voxels"] and records["cpu"]["versions"] == {}
+
+
+# A wrong first frame
+
+
+@pytest.fixture
+def wrong_kernel(with_device, torch_on_a_card, monkeypatch, tmp_path_factory):
+    """The convolution leaves out the first row."""
+    folder = tmp_path_factory.mktemp("planted")
+    plant(monkeypatch, folder, "convolve", "mask = (sources >= 0)", "mask = (sources > 0)")
+
+
+WRONG = re.compile(
+    r"the first frame of tiny by the triton engine on the interpreter is wrong: layer enter \(\d+x\d+x\d+, .* taps, "
+    r".* stages\) has a relative L2 error of \S+, and 1e-05 is allowed; the torch engine goes on"
+)
+
+
+def test_a_wrong_first_frame_is_the_torch_engines_and_the_warning_names_layer_blocks_and_error(
+    spcli, wrong_kernel, thin, config, tmp_path
+):
+    outcome = spcli("run", "--config", config, thin, "-o", tmp_path / "out", "--device", "cuda")
+    assert outcome.code == 0
+    assert WRONG.fullmatch(outcome.record["warnings"][0])
+    assert f"\nspcli: warning: {thin}: the first frame of tiny by the triton engine on " in outcome.err
+    assert (outcome.record["engine"], outcome.record["checked"]["ok"]) == ("torch", True)
+    spcli("run", "--config", config, thin, "-o", tmp_path / "cpu", "--device", "cpu")
+    found, right = (np.load(tmp_path / name / "thin.features.npz")["features"] for name in ("out", "cpu"))
+    np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)
+    doctor = spcli("doctor")
+    listed = [each for each in doctor.record["checks"] if each["name"] == "the first frame of tiny"]
+    assert [(each["ok"], "torch engine" in each["detail"]) for each in listed] == [(True, True), (False, False)]
+    assert "is allowed" in listed[1]["detail"] and doctor.code == 3
+
+
+def test_a_wrong_first_frame_under_a_strict_check_is_exit_7_and_nothing_is_written(
+    spcli, wrong_kernel, thin, folder, config, tmp_path
+):
+    words = ("run", "--config", config, thin, folder / "one.bin", "-o", tmp_path / "out", "--device", "cuda")
+    outcome = spcli(*words, "--check", "strict")
+    assert (outcome.code, outcome.out) == (7, b"")
+    assert "spcli: error: the first frame of tiny by the triton engine on the interpreter is wrong: " in outcome.err
+    assert outcome.err.endswith("; leave out --check strict to go on with another engine\n")
+    assert not list(tmp_path.rglob("*.npz")) and not list(tmp_path.rglob("*.json*"))
+
+
+def test_without_a_check_a_wrong_frame_is_written(spcli, wrong_kernel, thin, config, tmp_path):
+    outcome = spcli("run", "--config", config, thin, "-o", tmp_path, "--device", "cuda", "--check", "none")
+    assert (outcome.code, outcome.record["engine"], outcome.record["checked"]) == (0, "triton", None)
 
 
 # doctor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 
 from contract import scene
+from planted import plant
 from programs import ProgramBuilder
 from rehearsal import CUBE3, DOWN2, DOWN3, FIXED, cloud, tensor, with_points
 from spcli.engines.base import Want
@@ -93,23 +93,6 @@ FAULTS: dict[str, tuple[str, str, str, Write, str]] = {
         lambda b: b.to_dense(0), "layer ",
     ),
 }  # fmt: skip
-
-
-def plant(monkeypatch: pytest.MonkeyPatch, folder: Path, module: str, right: str, wrong: str) -> None:
-    """Puts a copy of the kernels of a module, with one piece changed, in their place."""
-    from spcli.engines import cuda
-
-    user = importlib.import_module(f"{cuda.__name__}.{module}")
-    source = Path(user.kernels.__file__)
-    text = source.read_text()
-    assert text.count(right) == 1, f"{right!r} stands {text.count(right)} times in {source.name}"
-    changed = folder / f"{module}_planted.py"
-    changed.write_text(text.replace(right, wrong))
-    spec = importlib.util.spec_from_file_location(changed.stem, changed)
-    assert spec is not None and spec.loader is not None
-    planted = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(planted)
-    monkeypatch.setattr(user, "kernels", planted)
 
 
 def case(name: str, write: Write) -> tuple[Task, Any]:
