@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
+from programs import ProgramBuilder
 from rehearsal import (
+    CUBE3,
+    Passes,
     Rehearsal,
     small_net,
     tensor,
 )
+from spcli.engines.base import Want
 
 
 def test_what_the_run_before_a_capture_prepared_is_captured_too(cuda: Any, monkeypatch: Any) -> None:
@@ -24,6 +28,49 @@ def test_what_the_run_before_a_capture_prepared_is_captured_too(cuda: Any, monke
     for seed in (30, 31, 32):
         rehearse(tensor(seed, 60))
     assert rehearse.captures == 1
+
+
+def batch(runner: Any, scans: list[Any]) -> None:
+    """Scans as `spcli run` sends them: as many in flight as may be."""
+    flying: list[int] = []
+    for scan in scans:
+        flying.append(runner.submit(scan))
+        if len(flying) == runner.depth:
+            runner.result(flying.pop(0))
+    for ticket in flying:
+        runner.result(ticket)
+
+
+def one_layer(cuda: Any) -> Any:
+    builder = ProgramBuilder([(11, 32, 32)], 4)
+    builder.convolve(builder.build_map(0, CUBE3), 0, 4)
+    return cuda.compile(builder.program(), builder.parameters, Want(tuple(builder.layers)))
+
+
+@pytest.mark.parametrize(("scans", "captures"), [(1, 0), (2, 1), (3, 1), (9, 1), (10, 1), (11, 2), (12, 3), (15, 3)])
+def test_a_short_batch_pays_for_one_capture(cuda: Any, scans: int, captures: int, monkeypatch: Any) -> None:
+    counted = Passes(monkeypatch)
+    batch(one_layer(cuda), [tensor(30, 20)] * scans)
+    assert (counted.captures, counted.passes) == (captures, scans)
+
+
+def test_a_scan_that_outgrows_the_others_costs_one_capture(cuda: Any, monkeypatch: Any) -> None:
+    runner, counted = one_layer(cuda), Passes(monkeypatch)
+    batch(runner, [tensor(30, 20)] * 12)
+    before = counted.captures
+    batch(runner, [tensor(31, 200)] * 9)
+    assert counted.captures == before + 1
+
+
+def test_captured_frames_that_became_too_small_are_given_back(cuda: Any) -> None:
+    from spcli.engines.cuda.capacity import bucket
+
+    runner = one_layer(cuda)
+    batch(runner, [tensor(30, 20)] * 12)
+    large = tensor(31, 200)
+    batch(runner, [large] * 3)
+    held = [slot.captured.sizes.rows for slot in runner._slots if slot.captured is not None]
+    assert held == [bucket(len(large.indices))]
 
 
 class FakeQueues:

@@ -13,8 +13,10 @@ import pytest
 from programs import ProgramBuilder
 from rehearsal import (
     DOWN2,
+    DOWN3,
     FIXED,
     FREE,
+    Passes,
     Rehearsal,
     assert_same_frame,
     cloud,
@@ -23,6 +25,8 @@ from rehearsal import (
     tensor,
     with_points,
 )
+from spcli.engines import load_engine
+from spcli.engines.base import Want
 from spcli.errors import ConfigError, DeviceError, InputError
 from spcli.geometry import regular_geometry
 from spcli.sparse_tensor import SparseTensor
@@ -48,7 +52,7 @@ def test_frames_that_outgrow_their_buffers_are_repeated_with_larger_ones(cuda: A
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
     for seed, sites in ((30, 40), (31, 45), (32, 500), (30, 40)):
         rehearse(tensor(seed, sites))
-    assert rehearse.captures == 2 or rehearse.captures == 3
+    assert rehearse.captures == 2
 
 
 def test_as_many_input_sites_with_more_outputs_overflow_inside_the_frame(cuda: Any, monkeypatch: Any) -> None:
@@ -160,23 +164,80 @@ def test_an_error_of_a_frame_is_raised_where_its_result_is_asked_for(cuda: Any, 
         assert_same_frame(rehearse.runner.result(ticket), rehearse.step_by_step(scan))
 
 
+def refuse_memory(monkeypatch: Any, owner: Any, name: str, rows_of: Any, most: int) -> None:
+    """Lets work on more than `most` rows fail as torch does where the device has too little memory."""
+    import torch
+
+    work = getattr(owner, name)
+
+    def refusing(*arguments: Any) -> Any:
+        if rows_of(*arguments) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return work(*arguments)
+
+    monkeypatch.setattr(owner, name, refusing)
+
+
 def test_a_scan_for_which_there_is_no_memory_leaves_no_trace(cuda: Any, monkeypatch: Any) -> None:
     from spcli.engines.cuda import runner as runners
 
     builder = small_net()
     rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
     rehearse(tensor(30, 40))
-    make = runners.CapturedFrame
-
-    def refusing(*arguments: Any) -> Any:
-        if arguments[3].rows > 200:
-            raise DeviceError("too little memory")
-        return make(*arguments)
-
-    monkeypatch.setattr(runners, "CapturedFrame", refusing)
-    with pytest.raises(DeviceError):
+    refuse_memory(monkeypatch, runners.LearningRunner, "learn", lambda runner, scan, before: scan.rows, 200)
+    with pytest.raises(DeviceError, match="not enough memory"):
         rehearse.runner.submit(tensor(31, 400))
     rehearse(tensor(30, 40))
+    assert rehearse.captures == 1
+
+
+def test_a_frame_that_cannot_be_captured_for_want_of_memory_is_computed_step_by_step(
+    cuda: Any, monkeypatch: Any
+) -> None:
+    """Capacities have slack: the frame itself may fit where they do not. Smaller scans then have smaller ones."""
+    from spcli.engines.cuda import runner as runners
+
+    builder = ProgramBuilder([(11, 32, 32)], 4)
+    builder.convolve(builder.build_map(0, DOWN3), 0, 4)
+    rehearse = Rehearsal(cuda, builder.program(), builder, monkeypatch)
+    refuse_memory(monkeypatch, runners, "CapturedFrame", lambda job, scan, stream, sizes: sizes.rows, 200)
+    for seed, sites in ((30, 190), (30, 190), (31, 40), (32, 45)):
+        rehearse(tensor(seed, sites))
+    assert rehearse.captures == 1
+
+
+def scattered(seed: int, side: int, share: float) -> SparseTensor:
+    """Sites here and there in the first `side` planes, rows and columns of the grid."""
+    random = np.random.default_rng(seed)
+    inside = random.random((1, min(side, 11), side, side)) < share
+    indices = np.argwhere(inside).astype(np.int32)
+    return SparseTensor(real_features(seed, len(indices), 4), indices, (11, 32, 32))
+
+
+def test_however_a_scan_outgrows_the_one_before_at_most_one_repetition_completes_it(
+    cuda: Any, monkeypatch: Any
+) -> None:
+    """Small and dense, then as many sites with far more outputs, then more sites: every level is too short."""
+    builder = ProgramBuilder([(11, 32, 32)], 4)
+    value = 0
+    for _ in range(3):
+        value = builder.convolve(builder.build_map(builder.values[value].sites, DOWN3), value, 4)
+    program, want = builder.program(), Want((list(builder.layers)[-1],), rulebooks=True)
+    engines = cuda, load_engine("cpu")
+    on_card, on_host = (engine.compile(program, builder.parameters, want) for engine in engines)
+    counted, spent = Passes(monkeypatch), []
+    for seed, (side, share) in enumerate(((6, 1.0), (6, 1.0), (32, 0.02), (32, 0.1), (32, 0.1))):
+        scan = scattered(seed, side, share)
+        before = counted.passes
+        frame, expected = (runner.result(runner.submit(scan)) for runner in (on_card, on_host))
+        spent.append(counted.passes - before)
+        assert frame.sites == expected.sites and frame.counts == expected.counts
+        for key, book in expected.rulebooks.items():
+            for field, value in vars(book).items():
+                np.testing.assert_array_equal(getattr(frame.rulebooks[key], field), value, f"{key}: {field}")
+        for name, output in expected.outputs.items():
+            np.testing.assert_allclose(frame.outputs[name].features, output.features, rtol=1e-4, atol=1e-5)
+    assert spent == [1, 1, 2, 1, 1]
 
 
 def test_a_tensor_that_is_not_canonical_is_refused_also_in_a_later_frame(cuda: Any) -> None:

@@ -72,23 +72,49 @@ def assert_same_frame(frame: Frame, expected: Frame) -> None:
             np.testing.assert_array_equal(getattr(frame.rulebooks[key], field), value, f"{key}: {field}")
 
 
+class Passes:
+    """Counts what runners do from now on.
+
+    Attributes:
+        captures: of frames.
+        passes: how often the work of a frame was carried out, replayed or step by step.
+    """
+
+    def __init__(self, monkeypatch: Any) -> None:
+        from spcli.engines.cuda import runner as runners
+
+        self.captures = self.passes = 0
+        make, start, learn = runners.CapturedFrame, runners.CapturedFrame.start, runners.LearningRunner.learn
+
+        def captured(*arguments: Any) -> Any:
+            self.captures += 1
+            return make(*arguments)
+
+        def counted(work: Any) -> Any:
+            def counting(*arguments: Any) -> Any:
+                self.passes += 1
+                return work(*arguments)
+
+            return counting
+
+        monkeypatch.setattr(make, "start", counted(start))
+        monkeypatch.setattr(runners.LearningRunner, "learn", counted(learn))
+        monkeypatch.setattr(runners, "CapturedFrame", captured)
+
+
 class Rehearsal:
     """Frames through one runner, each compared with a fresh one that goes step by step; captures are counted."""
 
     def __init__(self, engine: Any, program: Program, builder: ProgramBuilder, monkeypatch: Any) -> None:
-        from spcli.engines.cuda import runner as runners
-
-        self.captures = 0
-        make = runners.CapturedFrame
-
-        def counted(*arguments: Any) -> Any:
-            self.captures += 1
-            return make(*arguments)
-
-        monkeypatch.setattr(runners, "CapturedFrame", counted)
+        self._count = Passes(monkeypatch)
         self._engine, self._program, self._builder = engine, program, builder
         self._expected: dict[bytes, Frame] = {}
         self.runner = engine.compile(program, builder.parameters, everything(builder))
+
+    @property
+    def captures(self) -> int:
+        """Frames that were captured."""
+        return self._count.captures
 
     def step_by_step(self, scan: Any) -> Frame:
         runner = self._engine.compile(self._program, self._builder.parameters, everything(self._builder), graph=False)

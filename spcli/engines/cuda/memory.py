@@ -51,11 +51,16 @@ def explained(error: Exception) -> str | None:
         return _compiler_sentence(error)
     if isinstance(error, OSError):
         return _cache_sentence(error)
-    if "out of memory" in str(error):
+    if lacks_memory(error):
         return _memory_sentence(str(error))
     if "C compiler" in str(error):
         return toolchain.missing() or f"{error}".splitlines()[0]
     return None
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether there was too little memory, of the device or pinned; torch's message alone tells the latter."""
+    return "out of memory" in str(error)
 
 
 def _memory_sentence(message: str) -> str:

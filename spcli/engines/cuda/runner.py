@@ -3,7 +3,17 @@
 The first scan of a kind is carried out step by step, which shows how long every list is. Capacities with some slack
 are derived from that; from then on a frame copies its points in, replays a graph that never waits for the host, and
 copies its results out. The true lengths come back with the results: where one passed its capacity nothing was written
-beyond it, and the frame is repeated with larger buffers. So a result is never cut short.
+beyond it. So a result is never cut short: the frame is carried out once more.
+
+That repetition goes step by step. A graph would need capacities, and after an overflow nobody knows them: lists are
+made from lists, so only those up to the first that was cut short have their true length, and what is computed from it
+is too short by an unknown number. An estimate can fail, and what is certain (an input reaches so many outputs, a grid
+has so many cells) is several times too much for each level and multiplies from one to the next. Step by step each list
+is allocated when its length is known: the frame is complete after one repetition, whatever the scan, and all
+capacities grow at once. A scan of more points than its buffers hold is carried out step by step to begin with.
+
+The next frame pays for the new graph. A capture costs many frames' time, so there is one to begin with, which frames
+take in turn; each of the frames in flight gets its own when the sizes have proved themselves.
 """
 
 from __future__ import annotations
@@ -20,12 +30,14 @@ from spcli.engines.cuda.capture import Stream
 from spcli.engines.cuda.frame import CapturedFrame, FrameJob
 from spcli.engines.cuda.inputs import ExaminedScan, Kind, examine
 from spcli.engines.cuda.launch import INTERPRETED
-from spcli.engines.cuda.memory import device_errors
+from spcli.engines.cuda.memory import device_errors, lacks_memory
 from spcli.engines.cuda.sites import check_cells
 from spcli.engines.eager import EagerRunner, check_rows
 from spcli.grid import fixed_grid
 from spcli.program import CompressHeight, MakeDense, Program
 from spcli.sparse_tensor import SparseTensor
+
+PROVED = 10  # frames of a kind after which more than one of them is captured
 
 
 class StepRunner(EagerRunner):
@@ -43,7 +55,7 @@ class StepRunner(EagerRunner):
 
 
 class LearningRunner(StepRunner):
-    """Carries out the first scan of a kind and learns the length of every list."""
+    """Carries out a scan step by step and learns the length of every list."""
 
     def __init__(
         self, engine: CapacityEngine, program: Program, parameters: Mapping[str, LayerParameters], want: Want
@@ -51,15 +63,28 @@ class LearningRunner(StepRunner):
         super().__init__(engine, program, parameters, want)
         self._engine = engine
 
-    def learn(self, scan: ExaminedScan) -> tuple[Frame, FrameSizes]:
-        """The frame of `scan`, and sizes that hold it."""
+    def learn(self, scan: ExaminedScan, before: FrameSizes | None = None) -> tuple[Frame, FrameSizes]:
+        """The frame of `scan`, and sizes that hold it and what those before held."""
         capacity = LearnedCapacity()
         self.engine = self._engine.with_capacity(capacity)
         try:
             frame = self.compute(scan.content)
         finally:
             self.engine = self._engine
-        return frame, FrameSizes().grown(scan.rows, capacity.lengths)
+        return frame, (before or FrameSizes()).grown(scan.rows, capacity.lengths)
+
+
+@dataclass
+class Known:
+    """What the scans of one kind have shown.
+
+    Attributes:
+        sizes: capacities that hold all of them.
+        frames: how many there were since the sizes last grew.
+    """
+
+    sizes: FrameSizes
+    frames: int = 1
 
 
 @dataclass
@@ -69,6 +94,10 @@ class FrameSlot:
     stream: Stream = field(default_factory=Stream)
     captured: CapturedFrame | None = None
     busy: bool = False
+
+    def fits(self, kind: Kind, sizes: FrameSizes) -> bool:
+        """Whether its captured frame is for scans of this kind and size."""
+        return self.captured is not None and self.captured.fits(kind, sizes)
 
 
 class CudaRunner:
@@ -84,7 +113,7 @@ class CudaRunner:
         self._any_shape = not any(isinstance(op, MakeDense | CompressHeight) for op in program.value_ops)
         spec = program.voxelize
         self._grid = None if spec is None or spec.point_cloud_range is None else fixed_grid(spec)
-        self._sizes: dict[Kind, FrameSizes] = {}
+        self._known: dict[Kind, Known] = {}
         self._slots = [FrameSlot() for _ in range(self.depth)]
         self._in_flight: dict[int, tuple[ExaminedScan, FrameSlot]] = {}
         self._done: dict[int, Frame | Exception] = {}
@@ -92,13 +121,14 @@ class CudaRunner:
 
     @device_errors()
     def submit(self, scan: Points | SparseTensor) -> int:
-        """Begin one frame and return its ticket; returns at once except for the first scan of a kind."""
+        """Begin one frame and return its ticket; returns at once except for scans larger than those before."""
         if isinstance(scan, SparseTensor):
             check_rows(scan)
         examined = examine(scan, self._job.program.voxelize, self._grid, self._any_shape)
         self._tickets += 1
-        if examined.kind not in self._sizes:
-            self._done[self._tickets], self._sizes[examined.kind] = self._learner.learn(examined)
+        known = self._known.get(examined.kind)
+        if known is None or examined.rows > known.sizes.rows:
+            self._done[self._tickets] = self._learn(examined)
         else:
             # A graph refuses neither what leaves no output nor what has too many cells.
             for shape in checked_shapes(self._job.program, examined.spatial_shape):
@@ -120,14 +150,55 @@ class CudaRunner:
         finally:
             slot.busy = False
 
+    def _learn(self, scan: ExaminedScan) -> Frame:
+        """A frame step by step, after which the sizes hold it."""
+        known = self._known.get(scan.kind)
+        frame, sizes = self._learner.learn(scan, None if known is None else known.sizes)
+        self._known[scan.kind] = Known(sizes)
+        for slot in self._slots:
+            if slot.captured is not None and slot.captured.kind == scan.kind and not slot.busy:
+                slot.captured = None  # too small now
+        return frame
+
     def _start(self, ticket: int, scan: ExaminedScan) -> None:
-        slot = next((slot for slot in self._slots if not slot.busy), None)
-        if slot is None:  # more than `depth`: the oldest has to end first
-            self._end_oldest()
-            slot = next(slot for slot in self._slots if not slot.busy)
-        self._run(scan, slot, self._sizes[scan.kind].lists)
+        slot = self._slot_for(scan.kind)
+        if not self._prepare(slot, scan):
+            # Capacities have slack; what the frame needs exactly may fit where they do not.
+            del self._known[scan.kind]
+            self._done[ticket] = self._learn(scan)
+            return
+        assert slot.captured is not None
+        slot.captured.start(scan)
         slot.busy = True
+        self._known[scan.kind].frames += 1
         self._in_flight[ticket] = (scan, slot)
+
+    def _slot_for(self, kind: Kind) -> FrameSlot:
+        """A free slot, if there is one with a captured frame that fits; where there is none, older frames end first."""
+        while True:
+            known = self._known[kind]
+            ready = [slot for slot in self._slots if slot.fits(kind, known.sizes)]
+            free = [slot for slot in self._slots if not slot.busy]
+            found = next((slot for slot in ready if not slot.busy), None)
+            if found is not None:
+                return found
+            if free and (not ready or known.frames >= PROVED):
+                return min(free, key=lambda slot: slot.captured is not None)
+            self._end_oldest()
+
+    def _prepare(self, slot: FrameSlot, scan: ExaminedScan) -> bool:
+        """Captures a frame where the slot has none that fits; False where there is no memory for one."""
+        sizes = self._known[scan.kind].sizes
+        if slot.fits(scan.kind, sizes):
+            return True
+        slot.captured = None  # its memory is free for the new one
+        try:
+            slot.captured = CapturedFrame(self._job, scan, slot.stream, sizes)
+        except RuntimeError as error:
+            if not lacks_memory(error):
+                raise
+            return False
+        return True
 
     def _end_oldest(self) -> None:
         """Waits for the oldest frame; an error of it is for the caller who asks for it."""
@@ -137,18 +208,10 @@ class CudaRunner:
         except Exception as error:
             self._done[oldest] = error
 
-    def _run(self, scan: ExaminedScan, slot: FrameSlot, lists: tuple[int, ...]) -> None:
-        sizes = self._sizes[scan.kind].grown(scan.rows, lists)
-        if slot.captured is None or not slot.captured.fits(scan.kind, sizes):
-            slot.captured = None  # its memory is free for the new one
-            slot.captured = CapturedFrame(self._job, scan, slot.stream, sizes)
-        self._sizes[scan.kind] = sizes  # only now: where there was no memory for them, smaller scans still fit
-        slot.captured.start(scan)
-
     def _finish(self, scan: ExaminedScan, slot: FrameSlot) -> Frame:
-        while True:
-            assert slot.captured is not None
-            lengths = slot.captured.wait()
-            if all(length <= capacity for length, capacity in zip(lengths, slot.captured.sizes.lists, strict=True)):
-                return slot.captured.frame(scan)
-            self._run(scan, slot, lengths)
+        assert slot.captured is not None
+        lengths = slot.captured.wait()
+        if all(length <= capacity for length, capacity in zip(lengths, slot.captured.sizes.lists, strict=True)):
+            return slot.captured.frame(scan)
+        slot.captured = None  # its memory is free for the repetition
+        return self._learn(scan)
