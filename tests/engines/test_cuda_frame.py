@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from programs import ProgramBuilder
@@ -113,6 +114,63 @@ def watching(seen: set[str]) -> Any:
             return func(*args, **(kwargs or {}))
 
     return Watch()
+
+
+class Buffers:
+    """Notes the host memory that frames take for copies from and to the device."""
+
+    def __init__(self, monkeypatch: Any) -> None:
+        from spcli.engines.cuda import frame, inputs
+
+        self.up: list[Any] = []
+        self.down: list[Any] = []
+        make = frame.host_buffer
+
+        def noted(made: list[Any]) -> Any:
+            def making(*arguments: Any) -> Any:
+                made.append(make(*arguments))
+                return made[-1]
+
+            return making
+
+        monkeypatch.setattr(inputs, "host_buffer", noted(self.up))
+        monkeypatch.setattr(frame, "host_buffer", noted(self.down))
+
+
+def one_layer() -> ProgramBuilder:
+    builder = ProgramBuilder([(11, 32, 32)], 4)
+    builder.convolve(builder.build_map(0, DOWN3), 0, 8)
+    return builder
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("tf32", 4), ("float16", 2), ("bfloat16", 2)])
+def test_features_come_back_in_the_format_they_have_on_the_device(
+    cuda: Any, dtype: str, size: int, monkeypatch: Any
+) -> None:
+    from spcli.engines.cuda.capacity import bucket
+
+    builder, scan, buffers = one_layer(), tensor(30, 60), Buffers(monkeypatch)
+    runner = cuda.with_dtype(dtype).compile(builder.program(), builder.parameters, everything(builder))
+    frames = [runner.result(runner.submit(scan)) for _ in range(2)]
+    numbers, features, indices = (each.numel() * each.element_size() for each in buffers.down)
+    outputs = frames[1].sites[1]
+    # The list of outputs; sites in and out; the rules of 27 taps and the fullest row.
+    assert (features, indices, numbers) == (bucket(outputs) * 8 * size, bucket(outputs) * 16, 4 * (1 + 2 + 28))
+    assert frames[1].outputs["layer0"].features.dtype == np.float32
+    assert_same_frame(frames[1], frames[0])
+
+
+def test_frames_that_a_caller_keeps_hold_no_memory_that_copies_use(cuda: Any, monkeypatch: Any) -> None:
+    builder, buffers = one_layer(), Buffers(monkeypatch)
+    runner = cuda.compile(builder.program(), builder.parameters, everything(builder))
+    scans = [tensor(seed, 60) for seed in (30, 31)] * 4
+    kept = [runner.result(runner.submit(scan)) for scan in scans]
+    assert (len(buffers.up), len(buffers.down)) == (3, 3)
+    outputs = [frame.outputs["layer0"] for frame in kept]
+    for array in (array for output in outputs for array in (output.features, output.indices)):
+        assert not any(np.shares_memory(array, buffer.numpy()) for buffer in (*buffers.up, *buffers.down))
+    for frame, first in zip(kept, kept[:2] * 4, strict=True):
+        assert_same_frame(frame, first)
 
 
 def test_phases_are_timed(cuda: Any) -> None:

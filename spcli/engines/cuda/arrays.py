@@ -32,10 +32,10 @@ def upload(array: NDArray[Any], dtype: str = "float32") -> Tensor:
 def download(tensor: Tensor, count: int | None = None) -> NDArray[Any]:
     """The first `count` rows as a host array that the caller owns; features of any format as float32."""
     only_outside_frames("a download")
-    rows = tensor[:count]
+    rows = tensor[:count].detach().cpu()
     if rows.dtype in (torch.float16, torch.bfloat16):
-        rows = rows.float()
-    return np.array(rows.detach().cpu().numpy(), order="C")
+        rows = rows.float()  # here, and not on the device: half the bytes are copied
+    return np.array(rows.numpy(), order="C")
 
 
 def rounded_to_tf32(tensor: Tensor) -> Tensor:

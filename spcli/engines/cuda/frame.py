@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from spcli.engines.cuda.capture import Clock, Stream, host_buffer
 from spcli.engines.cuda.inputs import ExaminedScan, Kind, PointsInput, PointsKind, TensorInput
 from spcli.engines.cuda.launch import call
 from spcli.engines.cuda.runs import VoxelOptions
-from spcli.engines.cuda.sites import CudaSites
 from spcli.engines.cuda.voxelize import record, scan_counts
 from spcli.engines.eager import EagerRunner, Index, walk_index
 from spcli.program import Program, map_ends, site_shapes, value_slot
@@ -56,6 +56,28 @@ class DeviceFrame:
     slices: NumberSlices
 
 
+class HostImage:
+    """Host memory for what a frame leaves in one tensor on the device, in the same format.
+
+    It is the frame's own and used again: what the caller is given is copied out of it. That copy is made in any case
+    where float16 or bfloat16 become float32, and elsewhere reads what has just arrived, by rows instead of capacity;
+    in return no result that a caller keeps holds pinned memory, of which there is as much as frames in flight.
+    """
+
+    def __init__(self, source: Tensor) -> None:
+        self._source, self._host = source, host_buffer(tuple(source.shape), source.dtype)
+
+    def fetch(self) -> None:
+        """Begin the copy from the device, on the current stream."""
+        self._host.copy_(self._source, non_blocking=True)
+
+    def rows(self, count: int | None = None) -> NDArray[Any]:
+        """The first `count` rows that arrived, newly written; features of any format as float32."""
+        dtype = torch.float32 if self._host.is_floating_point() else self._host.dtype
+        copied: NDArray[Any] = self._host[:count].to(dtype, copy=True).numpy()
+        return copied
+
+
 class CapturedFrame:
     """Fixed buffers and the captured work of one frame."""
 
@@ -69,7 +91,10 @@ class CapturedFrame:
             self._input = _input_for(scan, sizes.rows, job.engine.dtype)
             self._input.fill(scan)
             self._replay, self._made = stream.capture(self._frame_on_device)
-        self._arrived: tuple[Tensor, dict[str, tuple[Tensor, Tensor]]] | None = None
+        self._numbers = HostImage(self._made.numbers)
+        self._features = {name: HostImage(value) for name, value in self._made.outputs.items()}
+        slots = {self._sites_slot(name) for name in self._features}
+        self._indices = {slot: HostImage(self._made.index.sites[slot].indices) for slot in slots}
 
     def fits(self, kind: Kind, sizes: FrameSizes) -> bool:
         """Whether its buffers are for scans of this kind and hold these sizes."""
@@ -77,37 +102,32 @@ class CapturedFrame:
 
     def start(self, scan: ExaminedScan) -> None:
         """Begin a frame: copies in, the captured work, copies out. Returns at once."""
-        made = self._made
         with self._stream:
             self._clock.mark("start")
             self._input.fill(scan)
             self._replay.replay()
-            outputs = {name: (_fetch(value), _fetch(self._sites(name).indices)) for name, value in made.outputs.items()}
-            self._arrived = (_fetch(made.numbers), outputs)
+            for image in (*self._features.values(), *self._indices.values(), self._numbers):
+                image.fetch()
             self._clock.mark("download")
 
     def wait(self) -> tuple[int, ...]:
         """Wait for the frame and return the true length of every list."""
         self._stream.wait()
-        assert self._arrived is not None
-        lengths: list[int] = self._arrived[0][self._made.slices.lists].tolist()
+        lengths: list[int] = self._numbers.rows()[self._made.slices.lists].tolist()
         return tuple(lengths)
 
     def frame(self, scan: ExaminedScan) -> Frame:
         """Everything the frame gave; it must have been waited for."""
-        assert self._arrived is not None
-        numbers, outputs = self._arrived[0].numpy(), self._arrived[1]
-        slices, program = self._made.slices, self._job.program
+        numbers, slices, program = self._numbers.rows(), self._made.slices, self._job.program
         shapes = site_shapes(program, scan.spatial_shape)
         sites = tuple(int(count) for count in numbers[slices.sites])
         counts = None if scan.grid is None else scan_counts(numbers[slices.tally], scan.rows)
         tensors = {}
-        for name, (features, indices) in outputs.items():
-            value = program.values[value_slot(program, name)]
-            count = None if value.dense else sites[value.sites]
-            index = indices.numpy()[: sites[value.sites]]
-            tensors[name] = SparseTensor(features.numpy()[:count], index, shapes[value.sites], self._batch_size)
-        self._arrived = None
+        for name, features in self._features.items():
+            slot = self._sites_slot(name)
+            count = None if program.values[value_slot(program, name)].dense else sites[slot]
+            index = self._indices[slot].rows(sites[slot])
+            tensors[name] = SparseTensor(features.rows(count), index, shapes[slot], self._batch_size)
         return Frame(
             sites, shapes, tensors, self._rulebooks(shapes), self._rule_counts(numbers, sites, shapes), counts,
             scan.grid, self._clock.seconds(),
@@ -117,10 +137,10 @@ class CapturedFrame:
     def _batch_size(self) -> int:
         return 1 if isinstance(self.kind, PointsKind) else self.kind.batch_size
 
-    def _sites(self, name: str) -> CudaSites:
+    def _sites_slot(self, name: str) -> int:
+        """The sites that a layer's rows belong to."""
         program = self._job.program
-        sites: CudaSites = self._made.index.sites[program.values[value_slot(program, name)].sites]
-        return sites
+        return program.values[value_slot(program, name)].sites
 
     def _frame_on_device(self) -> DeviceFrame:
         """The work of one frame, without a wait: what a graph captures."""
@@ -142,11 +162,11 @@ class CapturedFrame:
         outputs = {}
         if job.want.values:
             values = job.steps.walk(index).run(features)
-            outputs = {name: _float_rows(values[value_slot(program, name)]) for name in job.want.layers}
+            outputs = {name: _contiguous(values[value_slot(program, name)]) for name in job.want.layers}
         self._clock.mark("value")
-        return DeviceFrame(index, outputs, *self._numbers(index, capacity, tally))
+        return DeviceFrame(index, outputs, *self._numbers_of(index, capacity, tally))
 
-    def _numbers(self, index: Index, capacity: FixedCapacity, tally: Tensor | None) -> tuple[Tensor, NumberSlices]:
+    def _numbers_of(self, index: Index, capacity: FixedCapacity, tally: Tensor | None) -> tuple[Tensor, NumberSlices]:
         """Everything the host wants to count, in one int32 tensor, so that one copy brings it back."""
         maps = [index.maps[keyed.map] for keyed in self._job.program.keys]
         parts: list[Tensor] = [*capacity.totals, *(sites.total for sites in index.sites)]
@@ -195,19 +215,13 @@ def _input_for(scan: ExaminedScan, rows: int, dtype: str) -> PointsInput | Tenso
     return TensorInput(scan.kind, rows, dtype)
 
 
-def _float_rows(value: Tensor) -> Tensor:
-    """A value as contiguous float32, which is what a copy to the host takes."""
-    if value.dtype == torch.float32 and value.is_contiguous():
+def _contiguous(value: Tensor) -> Tensor:
+    """A value whose rows lie side by side, which is what a copy to the host takes."""
+    if value.is_contiguous():
         return value
-    rows = empty(tuple(value.shape), torch.float32)
+    rows = empty(tuple(value.shape), value.dtype)
     call(rows.copy_, value)
     return rows
-
-
-def _fetch(tensor: Tensor) -> Tensor:
-    """Host memory of its own into which `tensor` is being copied."""
-    host = host_buffer(tuple(tensor.shape), tensor.dtype)
-    return host.copy_(tensor, non_blocking=True)
 
 
 def _of_shape(rulebook: Rulebook, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Rulebook:
