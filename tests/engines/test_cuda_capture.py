@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -73,6 +74,23 @@ def test_captured_frames_that_became_too_small_are_given_back(cuda: Any) -> None
     assert held == [bucket(len(large.indices))]
 
 
+class Queue:
+    """A stream from a pool of two for each priority, as torch's come from pools of 32."""
+
+    def __init__(self, made: dict[int, list[object]], device: object = None, priority: int = 0) -> None:
+        before = made.setdefault(priority, [])
+        self.place = priority, len(before) % 2
+        before.append(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Queue) and self.place == other.place
+
+    def __hash__(self) -> int:
+        return hash(self.place)
+
+    def synchronize(self) -> None: ...
+
+
 class FakeQueues:
     """In place of torch's streams where there are none: which is current, and in which a graph was captured."""
 
@@ -85,10 +103,7 @@ class FakeQueues:
         self.captured: list[object] = []
         queues = self
 
-        class Queue:
-            def __init__(self, *place: object) -> None: ...
-
-            def synchronize(self) -> None: ...
+        made: dict[int, list[object]] = {}
 
         class Selected:
             """As torch's: leaving sets what was current when it was last entered."""
@@ -109,7 +124,12 @@ class FakeQueues:
 
         capture._for_captures.cache_clear()
         monkeypatch.setattr(capture, "INTERPRETED", False)
-        for name, fake in (("Stream", Queue), ("stream", Selected), ("graph", graph), ("CUDAGraph", object)):
+        for name, fake in (
+            ("Stream", partial(Queue, made)),
+            ("stream", Selected),
+            ("graph", graph),
+            ("CUDAGraph", object),
+        ):
             monkeypatch.setattr(torch.cuda, name, fake)
 
 
@@ -134,11 +154,12 @@ def test_a_capture_leaves_the_callers_stream_current(queues: Any) -> None:
 def test_captures_have_a_stream_on_which_no_results_are_copied(queues: Any) -> None:
     from spcli.engines.cuda.capture import Stream
 
-    streams = [Stream(), Stream()]
+    streams = [Stream(), Stream(), Stream()]
     for stream in streams:
         stream.capture(lambda: None)
     assert queues.captured[0] is queues.captured[1]
-    assert all(stream._stream not in queues.captured for stream in streams)
+    later = Stream()
+    assert all(stream._stream not in queues.captured for stream in (*streams, later))
 
 
 @pytest.mark.parametrize("length", [0, 1, 63, 64, 1000, 12345, 2**20 + 1])

@@ -58,7 +58,10 @@ def test_what_failed_lets_go_of_its_tensors() -> None:
     assert kept[0]() is None and caught.value.__cause__ is not None
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), FileNotFoundError(2, "missing", "/a/scan.bin")])
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("shape mismatch"), FileNotFoundError(2, "missing", "/a/scan.bin"), AssertionError("3 rows, not 4")],
+)
 def test_other_errors_stay_what_they_are(error: Exception) -> None:
     from spcli.engines.cuda.memory import device_errors
 
@@ -73,6 +76,76 @@ def test_a_cache_that_cannot_be_written_names_its_folder(monkeypatch, tmp_path, 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
     sentence = told(PermissionError(13, "Permission denied", str(tmp_path / place)))
     assert f"{tmp_path / 'cache'} (Permission denied)" in sentence and "TRITON_CACHE_DIR" in sentence
+
+
+@pytest.fixture
+def tritons_search(monkeypatch) -> Any:
+    """Triton's own search for the driver's library; what it asks the linker's cache is answered by the test."""
+    driver = pytest.importorskip("triton.backends.nvidia.driver", reason="Triton has no driver for NVIDIA here")
+    monkeypatch.delenv("TRITON_LIBCUDA_PATH", raising=False)
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+
+    def search(answer: Any) -> Exception:
+        def asked(command: list[str], **options: Any) -> bytes:
+            assert command[0] == "/sbin/ldconfig"
+            if isinstance(answer, Exception):
+                raise answer
+            return bytes(answer)
+
+        monkeypatch.setattr(driver.subprocess, "check_output", asked)
+        with pytest.raises(Exception) as caught:
+            driver.libcuda_dirs.__wrapped__()
+        return caught.value
+
+    return search
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"", "the linker's cache does not list it; run /sbin/ldconfig as root"),
+        (b"libcuda.so.1 (libc6) => /nowhere/libcuda.so.1", "does not list it; run /sbin/ldconfig as root"),
+        (FileNotFoundError(2, "No such file or directory", "/sbin/ldconfig"), "cannot be run (No such file"),
+        (
+            subprocess.CalledProcessError(1, ["/sbin/ldconfig", "-p"]),
+            "/sbin/ldconfig, which Triton asks for it, failed",
+        ),
+    ],
+)
+def test_a_driver_library_that_triton_does_not_find_is_told_with_what_to_set(
+    tritons_search: Any, answer: Any, why: str
+) -> None:
+    sentence = told(tritons_search(answer))
+    assert "libcuda.so.1" in sentence and why in sentence and "TRITON_LIBCUDA_PATH" in sentence
+
+
+# As Triton words it.
+ASSEMBLY = (
+    "Internal Triton PTX codegen error\n`ptxas` stderr:\nptxas /tmp/k.ptx, line 5; fatal   : Unsupported .version 8.8\n"
+    "ptxas fatal   : Ptx assembly aborted due to errors\n\nRepro command: ptxas -v --gpu-name=sm_90a /tmp/k.ptx\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [(ASSEMBLY, "fatal   : Unsupported .version 8.8"), ("`ptxas` raised SIGSEGV", "SIGSEGV"), (None, "no reason")],
+)
+def test_an_assembler_that_fails_is_told_with_its_reason(message: str | None, why: str) -> None:
+    from triton.runtime.errors import PTXASError
+
+    sentence = told(PTXASError(message))
+    assert why in sentence and "TRITON_PTXAS_PATH" in sentence and "Repro" not in sentence
+
+
+def test_an_assembler_that_is_missing_is_told_to_be_installed() -> None:
+    assert "TRITON_PTXAS_PATH" in told(RuntimeError("Cannot find ptxas"))
+
+
+def test_a_kernel_too_large_for_the_device_is_told_with_both_sizes() -> None:
+    from triton.runtime.errors import OutOfResources
+
+    sentence = told(OutOfResources(147456, 101376, "shared memory"))
+    assert "147456 of shared memory" in sentence and "the device has 101376" in sentence and "--dtype" in sentence
 
 
 @pytest.fixture

@@ -90,10 +90,13 @@ class Stream:
 
 @cache
 def _for_captures(device: torch.device) -> torch.cuda.Stream:
-    """A queue that only captures use. Results of frames before are given back at any time, by other threads too, and
+    """A queue that only captures use. Host memory of copies may be given back at any time, by other threads too, and
     torch then marks an event in the queue that copied them: in one that is captured that event could not be asked.
+
+    torch hands streams out in turn and the same ones again, those of each priority by themselves: only another
+    priority than that of the queues that copy makes sure that it is none of them.
     """
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device, priority=-1)
 
 
 def host_buffer(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from subprocess import CalledProcessError
+from typing import Any
 
 import torch
 import triton
+from triton.runtime.errors import OutOfResources, PTXASError
 
 from spcli.engines import toolchain
 from spcli.errors import DeviceError
@@ -23,6 +25,7 @@ SMALLER = "use larger voxels, a smaller range or --dtype float16"
 SIZES = re.compile(
     r"Tried to allocate ([\d.]+ \w+).* total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free", re.S
 )
+LDCONFIG = "/sbin/ldconfig"  # Triton asks it where the driver's library is
 
 
 @contextmanager
@@ -30,11 +33,12 @@ def device_errors() -> Iterator[None]:
     """Turns errors that are the machine's into DeviceError; all others pass.
 
     Raises:
-        DeviceError: the device has too little memory; Triton finds no compiler or cannot write its cache.
+        DeviceError: the device has too little memory or is too small for a kernel; Triton finds no compiler or no
+            driver, its assembler fails, or it cannot write its cache.
     """
     try:
         yield
-    except (RuntimeError, OSError, CalledProcessError) as error:
+    except (RuntimeError, OSError, CalledProcessError, AssertionError, OutOfResources, PTXASError) as error:
         sentence = explained(error)
         if sentence is None:
             raise
@@ -47,20 +51,26 @@ def device_errors() -> Iterator[None]:
 
 def explained(error: Exception) -> str | None:
     """One sentence on an error that the machine is the cause of; None for any other."""
-    if isinstance(error, CalledProcessError):
-        return _compiler_sentence(error)
-    if isinstance(error, OSError):
-        return _cache_sentence(error)
-    if lacks_memory(error):
-        return _memory_sentence(str(error))
-    if "C compiler" in str(error):
-        return toolchain.missing() or f"{error}".splitlines()[0]
+    for kind, sentence in _SENTENCES.items():
+        if isinstance(error, kind):
+            return sentence(error)
     return None
 
 
 def lacks_memory(error: Exception) -> bool:
     """Whether there was too little memory, of the device or pinned; torch's message alone tells the latter."""
     return "out of memory" in str(error)
+
+
+def _runtime_sentence(error: RuntimeError) -> str | None:
+    message = str(error)
+    if lacks_memory(error):
+        return _memory_sentence(message)
+    if "C compiler" in message:
+        return toolchain.missing() or message.splitlines()[0]
+    if message.startswith("Cannot find ptxas"):
+        return "Triton's assembler ptxas is missing; install triton again, or name a ptxas in TRITON_PTXAS_PATH"
+    return None
 
 
 def _memory_sentence(message: str) -> str:
@@ -72,13 +82,48 @@ def _memory_sentence(message: str) -> str:
     return f"the device has not enough memory: {wanted} asked for, {free} of {total} free; {SMALLER}"
 
 
-def _compiler_sentence(error: CalledProcessError) -> str | None:
-    """Triton calls the C compiler and its own assembler; only the former is the machine's."""
+def _program_sentence(error: CalledProcessError) -> str | None:
+    """Triton calls the C compiler, the linker's cache and its own assembler; the last is not the machine's."""
     program = str(error.cmd[0] if isinstance(error.cmd, list) else error.cmd)
+    if program == LDCONFIG:
+        return _driver_sentence(f"{LDCONFIG}, which Triton asks for it, failed (exit {error.returncode})")
     if program != toolchain.compiler():
         return None
     failed = f"the C compiler {program}, which Triton needs, failed (exit {error.returncode}); name another one in CC"
     return toolchain.missing() or failed
+
+
+def _file_sentence(error: OSError) -> str | None:
+    """A program that cannot be started, or the cache."""
+    if error.filename == LDCONFIG:
+        return _driver_sentence(f"{LDCONFIG}, which Triton asks for it, cannot be run ({error.strerror})")
+    return _cache_sentence(error)
+
+
+def _assertion_sentence(error: AssertionError) -> str | None:
+    if "libcuda.so cannot found" not in str(error):
+        return None
+    return _driver_sentence("the linker's cache does not list it", "run /sbin/ldconfig as root, or ")
+
+
+def _driver_sentence(why: str, first: str = "") -> str:
+    remedy = f"{first}set TRITON_LIBCUDA_PATH to the folder that holds it"
+    return f"Triton does not find the driver's library libcuda.so.1: {why}; {remedy}"
+
+
+def _assembler_sentence(error: PTXASError) -> str:
+    """Triton's message holds the command and all that ptxas wrote; the first fatal line says why."""
+    lines = str(error.error_message or "it gave no reason").splitlines()
+    why = next((line for line in lines if re.search(r"\b(fatal|error)\s*:", line)), lines[0]).strip()
+    remedy = (
+        "install the triton that came with this torch, name another ptxas in TRITON_PTXAS_PATH, or use --device cpu"
+    )
+    return f"Triton's assembler ptxas cannot compile a kernel for this device ({why}); {remedy}"
+
+
+def _resources_sentence(error: OutOfResources) -> str:
+    wanted = f"{error.required} of {error.name}, and the device has {error.limit}"
+    return f"a kernel needs {wanted}; use another --dtype, or --device cpu"
 
 
 def _cache_sentence(error: OSError) -> str | None:
@@ -88,3 +133,14 @@ def _cache_sentence(error: OSError) -> str | None:
         return None
     remedy = "set TRITON_CACHE_DIR to a folder that can be written"
     return f"Triton cannot keep compiled kernels in {folder} ({error.strerror}); {remedy}"
+
+
+# By the error's class; the first that fits decides.
+_SENTENCES: dict[type[Exception], Callable[[Any], str | None]] = {
+    CalledProcessError: _program_sentence,
+    OSError: _file_sentence,
+    RuntimeError: _runtime_sentence,
+    AssertionError: _assertion_sentence,
+    PTXASError: _assembler_sentence,
+    OutOfResources: _resources_sentence,
+}
