@@ -22,6 +22,12 @@ from rehearsal import (
 from spcli.geometry import submanifold_geometry
 
 
+def one_layer() -> ProgramBuilder:
+    builder = ProgramBuilder([(11, 32, 32)], 4)
+    builder.convolve(builder.build_map(0, DOWN3), 0, 8)
+    return builder
+
+
 def test_nothing_is_left_over_from_the_frame_before(cuda: Any) -> None:
     """Whatever differs between two frames' buffers is poisoned; the next replay must not notice."""
     from spcli.engines.cuda.launch import INTERPRETED
@@ -41,6 +47,45 @@ def test_nothing_is_left_over_from_the_frame_before(cuda: Any) -> None:
     for buffer in changed:
         buffer.fill_(float("nan") if buffer.dtype.is_floating_point else 0x5EADBEEF % 127)
     assert_same_frame(runner.result(runner.submit(first)), frames[0])
+
+
+def test_one_step_clears_all_that_a_frame_needs_cleared(cuda: Any) -> None:
+    """Counters, bitmaps, folded heights and dense tensors; and it is part of what is played again."""
+    from spcli.engines.cuda.launch import INTERPRETED
+
+    if not INTERPRETED:
+        pytest.skip("a graph's steps cannot be listed; the recording that stands for it without a device can")
+    builder = one_layer()
+    builder.to_dense(builder.height_compression(1))
+    runner = cuda.compile(with_points(builder, FIXED), builder.parameters, everything(builder))
+    small, large = cloud(1, 150), cloud(2, 160)
+    frames = [runner.result(runner.submit(scan)) for scan in (small, small, large, small)]
+    (recording,) = (slot.captured._replay for slot in runner._slots if slot.captured is not None)
+    assert [getattr(step.func, "__name__", "") for step in recording.steps].count("zero_") == 1
+    assert_same_frame(frames[1], frames[0])
+    assert_same_frame(frames[3], frames[0])
+
+
+def test_zeros_lie_in_the_arena_as_far_as_it_reaches(cuda: Any) -> None:
+    import torch
+
+    from spcli.engines.cuda.arrays import Arena, zeroed
+
+    wanted = ((3, torch.int32), ((2, 5), torch.int64), ((0, 4), torch.float32), (7, torch.float16))
+    with Arena(0) as first:
+        for shape, dtype in wanted:
+            assert not zeroed(shape, dtype).any()
+    for size, inside in ((first.asked, 4), (first.asked - 1, 3)):
+        with Arena(size) as arena:
+            made = [zeroed(shape, dtype) for shape, dtype in wanted]
+        storage = arena._room.untyped_storage()
+        assert sum(part.untyped_storage().data_ptr() == storage.data_ptr() for part in made) == inside
+        assert all(part.data_ptr() % 16 == 0 and not part.any() for part in made)
+        assert [(tuple(part.shape), part.dtype) for part in made] == [
+            ((3,), torch.int32), ((2, 5), torch.int64), ((0, 4), torch.float32), ((7,), torch.float16)
+        ]  # fmt: skip
+        made[0].fill_(1)
+        assert not made[1].any() and not zeroed(3, torch.int32).any()
 
 
 def recorded_tensors(recording: Any) -> list[Any]:
@@ -135,12 +180,6 @@ class Buffers:
 
         monkeypatch.setattr(inputs, "host_buffer", noted(self.up))
         monkeypatch.setattr(frame, "host_buffer", noted(self.down))
-
-
-def one_layer() -> ProgramBuilder:
-    builder = ProgramBuilder([(11, 32, 32)], 4)
-    builder.convolve(builder.build_map(0, DOWN3), 0, 8)
-    return builder
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("float32", 4), ("tf32", 4), ("float16", 2), ("bfloat16", 2)])

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from spcli.engines.cuda.arrays import Arena
 from spcli.engines.cuda.launch import INTERPRETED, call, device, recorded
 
 Made = TypeVar("Made")
@@ -73,17 +74,20 @@ class Stream:
     def capture(self, work: Callable[[], Made]) -> tuple[Replay, Made]:
         """What `work` starts, to be played again, and what it returned. Nothing is carried out yet.
 
-        `work` runs once before, outside the capture, because compiling and loading a kernel inside one fails.
+        `work` runs once before, outside the capture, because compiling and loading a kernel inside one fails; that
+        also shows how many bytes of zeros it needs, which one step clears whenever it is played.
         """
         if INTERPRETED:
-            with recorded(run=False) as recording:
+            with recorded(run=False), Arena(0) as zeros:
+                work()
+            with recorded(run=False) as recording, Arena(zeros.asked):
                 made = work()
             return recording, made
-        with self:
+        with self, Arena(0) as zeros:
             work()
             self.wait()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=_for_captures(device()), capture_error_mode="thread_local"):
+        graph, stream = torch.cuda.CUDAGraph(), _for_captures(device())
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"), Arena(zeros.asked):
             made = work()
         return graph, made
 

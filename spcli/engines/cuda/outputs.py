@@ -10,7 +10,7 @@ import torch
 import triton
 
 from spcli.engines.checks import three
-from spcli.engines.cuda.arrays import empty
+from spcli.engines.cuda.arrays import empty, zeroed
 from spcli.engines.cuda.capacity import Capacity
 from spcli.engines.cuda.kernels import outputs as kernels
 from spcli.engines.cuda.launch import call, launch
@@ -89,9 +89,8 @@ def _marked_outputs(sites: CudaSites, outputs: CudaSites, window: Window, capaci
     """Output sites by way of a bitmap: set bits, then list them in order."""
     block_words = _CHUNK * triton.next_power_of_2(triton.cdiv(words, _CHUNK * _MOST_BLOCKS))
     blocks, even = triton.cdiv(words, block_words), words + words % 2
-    cleared = empty(even + 1 + blocks, torch.int64)
+    cleared = zeroed(even + 1 + blocks, torch.int64)
     bitmap, marked = Bitmap(cleared[:words], empty(words, torch.int32)), cleared[even:].view(torch.int32)
-    call(cleared.zero_)
     _enumerate(kernels.mark_outputs, sites, outputs, window, bitmap.words, marked, BLOCK_WORDS=block_words)
     length = capacity.rows(marked[:1])
     listed = replace(outputs, indices=empty((length, 1 + outputs.ndim), torch.int32), made=bitmap)

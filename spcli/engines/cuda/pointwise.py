@@ -15,7 +15,7 @@ from triton import cdiv, next_power_of_2
 
 from spcli.engines.base import Epilogue, LayerParameters
 from spcli.engines.cuda import arrays, rulebook
-from spcli.engines.cuda.arrays import STORAGE, empty
+from spcli.engines.cuda.arrays import STORAGE, empty, zeroed
 from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.kernels import pointwise as kernels
 from spcli.engines.cuda.launch import call, launch
@@ -135,8 +135,7 @@ def channel_reduction(inputs: Tensor, channels: int, dtype: str) -> Tensor:
 def height_compression(inputs: Tensor, sites: CudaSites, flat: CudaSites) -> Tensor:
     """`[N, C]` over 3-D sites to `[M, C * Z]` over their flattened sites, channel `c * Z + z`."""
     height, channels = sites.spatial_shape[0], inputs.shape[1]
-    out = empty((flat.capacity, channels * height), inputs.dtype)
-    call(out.zero_)
+    out = zeroed((flat.capacity, channels * height), inputs.dtype)
     block = tile(sites.capacity, channels, FEWER_ELEMENTS)
     launch(
         kernels.height_compression, (cdiv(sites.capacity, block[0]), cdiv(channels, block[1])),
@@ -149,8 +148,7 @@ def height_compression(inputs: Tensor, sites: CudaSites, flat: CudaSites) -> Ten
 def to_dense(inputs: Tensor, sites: CudaSites) -> Tensor:
     """Dense float32 `[B, C, *spatial_shape]`, zero where no site is active."""
     channels = inputs.shape[1]
-    out = empty((sites.batch_size, channels, *sites.spatial_shape), torch.float32)
-    call(out.zero_)
+    out = zeroed((sites.batch_size, channels, *sites.spatial_shape), torch.float32)
     block = tile(sites.capacity, channels, FEWER_ELEMENTS)
     launch(
         kernels.to_dense, (cdiv(sites.capacity, block[0]), cdiv(channels, block[1])),

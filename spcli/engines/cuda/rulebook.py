@@ -15,7 +15,7 @@ import triton
 from torch import Tensor
 
 from spcli.engines.checks import out_shape_of
-from spcli.engines.cuda.arrays import empty
+from spcli.engines.cuda.arrays import empty, zeroed
 from spcli.engines.cuda.capacity import Capacity
 from spcli.engines.cuda.kernels import rulebook as kernels
 from spcli.engines.cuda.launch import call, launch
@@ -59,8 +59,7 @@ def build(sites: CudaSites, geometry: ConvGeometry, capacity: Capacity) -> CudaM
     window = window_of(geometry)
     outputs = sites if geometry.keeps_sites else reached_sites(sites, out_shape, window, capacity)
     table = empty((geometry.volume, _table_stride(outputs)), torch.int32)
-    counts = empty(geometry.volume + 1, torch.int32)
-    call(counts.zero_)
+    counts = zeroed(geometry.volume + 1, torch.int32)
     if geometry.transposed:
         call(table.fill_, -1)
         _find(sites, outputs, window, table, counts)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spcli.engines.checks import check_indices, three
-from spcli.engines.cuda.arrays import download, empty, upload
+from spcli.engines.cuda.arrays import download, empty, upload, zeroed
 from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.kernels import sites as kernels
-from spcli.engines.cuda.launch import call, launch, only_outside_frames
+from spcli.engines.cuda.launch import launch, only_outside_frames
 from spcli.errors import ConfigError, Problem
 
 BITMAP_BYTES = 256 << 20  # a larger bitmap would take longer to clear than keys take to search
@@ -132,8 +132,7 @@ def check_cells(spatial_shape: tuple[int, ...], batch_size: int) -> None:
 
 def filled_bitmap(sites: CudaSites, words: int) -> Bitmap:
     """The bitmap of sites."""
-    bitmap = Bitmap(empty(words, torch.int64), empty(words, torch.int32))
-    call(bitmap.words.zero_)
+    bitmap = Bitmap(zeroed(words, torch.int64), empty(words, torch.int32))
     block = block_of(1)
     launch(
         kernels.fill_bitmap,

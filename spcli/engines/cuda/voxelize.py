@@ -12,11 +12,11 @@ from triton import next_power_of_2
 
 from spcli.engines.base import Points, Voxels
 from spcli.engines.bounds import grid_of
-from spcli.engines.cuda.arrays import STORAGE, download, empty, upload
+from spcli.engines.cuda.arrays import STORAGE, download, empty, upload, zeroed
 from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.capacity import Capacity
 from spcli.engines.cuda.kernels import voxelize as kernels
-from spcli.engines.cuda.launch import call, launch
+from spcli.engines.cuda.launch import launch
 from spcli.engines.cuda.points import DeviceGrid, DevicePoints, device_grid
 from spcli.engines.cuda.runs import (
     SortedPoints,
@@ -98,8 +98,7 @@ def record(
         raise ValueError("hard voxels need max_points")
     check_cells(grid.spatial_shape, 1)
     task = VoxelTask(points, grid, spec, dtype, options)
-    counters = empty(TALLY + 2, torch.int32)
-    call(counters.zero_)
+    counters = zeroed(TALLY + 2, torch.int32)
     tally, found, total = counters[:TALLY], counters[TALLY : TALLY + 1], counters[TALLY + 1 :]
     order = sorted_points(task, tally)
     capped = task.max_voxels is not None
@@ -131,10 +130,7 @@ def _rows(
 def _placed(task: VoxelTask, order: SortedPoints, runs: VoxelRuns, voxels: DeviceVoxels) -> DeviceVoxels:
     points, rows, options = task.points, len(voxels.num_points), task.options
     point_rows = empty(task.capacity, torch.int32) if options.point_map else None
-    slots = None
-    if options.hard:
-        slots = empty((rows, task.max_points, len(points.features)), torch.float32)
-        call(slots.zero_)
+    slots = zeroed((rows, task.max_points, len(points.features)), torch.float32) if options.hard else None
     nowhere = runs.start
     launch(
         kernels.place_points, programs(task.capacity), points.values, order.keys, order.order, runs.run, runs.start,
