@@ -25,11 +25,17 @@ _observers: list[Observer] = []
 
 
 class Recording:
-    """Device work in the order in which it was started, on fixed buffers."""
+    """Device work in the order in which it was started, on fixed buffers.
+
+    Attributes:
+        run: whether it is carried out as well while it is recorded.
+        steps, names: each step, and the kernel or operation that it starts.
+    """
 
     def __init__(self, run: bool = True) -> None:
         self.run = run
         self.steps: list[Step] = []
+        self.names: list[str] = []
 
     def replay(self) -> None:
         """Starts everything again."""
@@ -51,12 +57,12 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any
         observer(kernel, arguments, constants)
     if 0 not in grid:
         start = np.errstate(all="ignore")(kernel[grid]) if INTERPRETED else kernel[grid]  # a device does not warn
-        _start(partial(start, *arguments, **constants))
+        _start(partial(start, *arguments, **constants), getattr(kernel, "__name__", ""))
 
 
 def call(function: Callable[..., object], *arguments: Any, **options: Any) -> None:
     """Start a torch operation that writes into tensors it is given (`out=`, or in place)."""
-    _start(partial(function, *arguments, **options))
+    _start(partial(function, *arguments, **options), getattr(function, "__name__", ""))
 
 
 @contextmanager
@@ -90,8 +96,9 @@ def only_outside_frames(what: str) -> None:
         raise RuntimeError(f"{what} inside a frame, which must not wait for the host")
 
 
-def _start(step: Step) -> None:
+def _start(step: Step, name: str = "") -> None:
     for recording in _recordings:
         recording.steps.append(step)
+        recording.names.append(name)
     if all(recording.run for recording in _recordings):
         step()
