@@ -17,7 +17,7 @@ from spcli.engines.cuda.capacity import FixedCapacity
 from spcli.engines.cuda.capture import Stream
 from spcli.engines.cuda.engine import CudaEngine
 from spcli.engines.cuda.inputs import PointsInput, PointsKind, examine
-from spcli.engines.cuda.runner import CudaRunner, LearningRunner
+from spcli.engines.cuda.runner import PROVED, CudaRunner, LearningRunner
 from spcli.engines.cuda.runs import VoxelOptions
 from spcli.engines.cuda.voxelize import record
 from spcli.engines.eager import Index, walk_index
@@ -67,19 +67,19 @@ class Contestant:
 
     def frames_a_second(self, count: int) -> float:
         """Frames a second of a stream, host points to host features, as many in flight as the runner takes."""
-        flying: deque[int] = deque()
-        for _ in range(self._runner.depth):  # captures what is not yet
-            flying.append(self._runner.submit(self._points))
-        while flying:
-            self._runner.result(flying.popleft())
+        self._stream_of(PROVED + self._runner.depth)  # captures what is not yet
         started = perf_counter()
+        self._stream_of(count)
+        return count / (perf_counter() - started)
+
+    def _stream_of(self, count: int) -> None:
+        flying: deque[int] = deque()
         for _ in range(count):
             if len(flying) == self._runner.depth:
                 self._runner.result(flying.popleft())
             flying.append(self._runner.submit(self._points))
         while flying:
             self._runner.result(flying.popleft())
-        return count / (perf_counter() - started)
 
     def _frame(self) -> SparseTensor:
         return self._runner.result(self._runner.submit(self._points)).outputs[self._output]
