@@ -42,6 +42,17 @@ def test_pinned_host_memory_that_runs_out_is_told_without_numbers() -> None:
     assert "CUDA error: out of memory" in told(RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"))
 
 
+def test_memory_that_runs_out_inside_a_capture_is_told_though_the_capture_fails_too() -> None:
+    try:
+        try:
+            raise torch.cuda.OutOfMemoryError(FULL)
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    except RuntimeError as error:
+        broken = error
+    assert "20.00 GiB asked for" in told(broken)
+
+
 def test_what_failed_lets_go_of_its_tensors() -> None:
     """A batch goes on with the next scan, and the error is kept until its record is written."""
     from spcli.engines.cuda.memory import device_errors

@@ -43,7 +43,8 @@ def device_errors() -> Iterator[None]:
         if sentence is None:
             raise
         # Its frames hold the tensors of what failed, and a batch goes on with the next scan.
-        traceback.clear_frames(error.__traceback__)
+        for each in (error, error.__context__):
+            traceback.clear_frames(None if each is None else each.__traceback__)
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         raise DeviceError(sentence) from error
@@ -57,15 +58,18 @@ def explained(error: Exception) -> str | None:
     return None
 
 
-def lacks_memory(error: Exception) -> bool:
-    """Whether there was too little memory, of the device or pinned; torch's message alone tells the latter."""
-    return "out of memory" in str(error)
+def lacks_memory(error: BaseException) -> bool:
+    """Whether there was too little memory, of the device or pinned; torch's message alone tells the latter.
+
+    Where it ran out inside a capture, the end of the capture may raise another error over it.
+    """
+    return any("out of memory" in str(each) for each in (error, error.__context__))
 
 
 def _runtime_sentence(error: RuntimeError) -> str | None:
     message = str(error)
     if lacks_memory(error):
-        return _memory_sentence(message)
+        return _memory_sentence(message if "out of memory" in message else str(error.__context__))
     if "C compiler" in message:
         return toolchain.missing() or message.splitlines()[0]
     if message.startswith("Cannot find ptxas"):
