@@ -12,7 +12,8 @@ narrowest load of weights, seconds it took, the kernel with its types and consta
         --argument 'table_ptr=*i32:16' ... --option num_warps=4
 
 The exit code is 1 where registers spill, a convolution does not use the tensor cores (exact float32 cannot) or loads
-weights four bytes at a time, or a block needs more shared memory than there is.
+weights four bytes at a time, a block needs more shared memory than there is, or a product of a warp group reads its
+input from registers, or from copies without a fence (`spcli/engines/cuda/blocks.py` says why).
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def problems(job: Job, code: Code | str, capability: int) -> list[str]:
     """What must not be."""
     if isinstance(code, str):
         return [code]
-    found = []
+    found = hazards(code)
     if code.spills > SPILLS:
         found.append(f"{code.spills} loads and stores of spilled registers")
     if code.shared > SHARED_LIMIT[capability]:
@@ -79,6 +80,16 @@ def problems(job: Job, code: Code | str, capability: int) -> list[str]:
         found.append("no tensor-core instructions")
     if code.weight_width < 8:
         found.append(f"weights are loaded {code.weight_width} bytes at a time")
+    return found
+
+
+def hazards(code: Code) -> list[str]:
+    """What may give wrong numbers with some versions of the assembler or the compiler."""
+    found = []
+    if code.register_inputs:
+        found.append(f"{code.register_inputs} products of a warp group read their input from registers")
+    if code.unfenced:
+        found.append("products of a warp group read asynchronous copies without a fence")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the compiler makes of one Triton kernel, read from its machine code; no GPU is needed.
+"""What the compiler makes of one Triton kernel, read from its machine code and its PTX; no GPU is needed.
 
 Loads of weights are known from other loads by the source line that the disassembler names: it mentions `weight_ptr`.
 """
@@ -22,6 +22,9 @@ WIDTHS = {"U8": 1, "S8": 1, "U16": 2, "S16": 2, "64": 8, "128": 16}
 SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024}
 WHERE = re.compile(r'//## File "(?P<file>[^"]+)", line (?P<line>\d+)')
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\d+\s+|@!?UPT\s+|@!?PT\s+)?(?P<code>[A-Z][A-Z0-9_.]*)")
+
+# The sums in braces, then a first factor in braces; one in shared memory is a descriptor instead.
+REGISTER_INPUT = re.compile(r"wgmma\.mma_async\S*\s*\{[^}]*\},\s*\{")
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Code:
         hmma, hgmma: tensor-core instructions of a warp, of four warps.
         copies, wide_copies: asynchronous copies to shared memory, and those of 16 bytes.
         weight_width: bytes of the narrowest load of weights, 0 where there is none.
+        register_inputs: products of four warps (wgmma) whose first factor comes from registers.
+        unfenced: whether products of four warps read what asynchronous copies wrote without a fence between them.
     """
 
     registers: int
@@ -68,6 +73,8 @@ class Code:
     copies: int
     wide_copies: int
     weight_width: int
+    register_inputs: int
+    unfenced: bool
     seconds: float
 
 
@@ -94,8 +101,18 @@ def compile_job(job: Job, capability: int) -> Code:
         count["LDGSTS"],
         sum(code.startswith("LDGSTS") and _width(code) == 16 for code in codes),
         min(widths, default=0),
+        len(REGISTER_INPUT.findall(compiled.asm["ptx"])),
+        unfenced(compiled.asm["ptx"]),
         round(time.perf_counter() - start, 2),
     )
+
+
+def unfenced(ptx: str) -> bool:
+    """Whether warp groups multiply what was copied to shared memory by cp.async, and no fence stands between.
+
+    Copies go through one proxy of memory and wgmma reads through another.
+    """
+    return "wgmma.mma_async" in ptx and "cp.async.c" in ptx and "fence.proxy.async" not in ptx
 
 
 def _compile(job: Job, capability: int) -> Any:

@@ -11,16 +11,17 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.cuda.compile_table import described, problems
-from benchmarks.cuda.machine_code import SHARED_LIMIT, Code, Job
+from benchmarks.cuda.machine_code import REGISTER_INPUT, SHARED_LIMIT, Code, Job, unfenced
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = Code(
     registers=64, stack=0, shared=0, spills=0, instructions=1, hmma=0, hgmma=4, ffma=0, copies=0, wide_copies=0,
-    weight_width=16, seconds=0.0,
+    weight_width=16, register_inputs=0, unfenced=False, seconds=0.0,
 )  # fmt: skip
 JOB = Job(
     "spcli.engines.cuda.kernels.convolve:convolve",
@@ -56,12 +57,35 @@ def test_the_convolutions_of_second_kitti_use_the_tensor_cores_of_sm_90(tmp_path
         ({"hgmma": 0}, "no tensor-core instructions"),
         ({"weight_width": 4}, "weights are loaded 4 bytes at a time"),
         ({"weight_width": 0}, "weights are loaded 0 bytes at a time"),
+        ({"register_inputs": 4}, "4 products of a warp group read their input from registers"),
+        ({"unfenced": True}, "products of a warp group read asynchronous copies without a fence"),
     ],
 )
-def test_the_table_complains_of_what_must_not_be(code: dict[str, int], complaint: str) -> None:
+def test_the_table_complains_of_what_must_not_be(code: dict[str, Any], complaint: str) -> None:
     assert problems(JOB, CODE, 90) == []
     (found,) = problems(JOB, Code(**(vars(CODE) | code)), 90)
     assert complaint in found
+
+
+PRODUCT = "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 {%r396,%r397}, "
+COPY = "cp.async.cg.shared.global [ %r1 + 0 ], [ %rd1 + 0 ], 0x10;\ncp.async.wait_group 1;\n"
+FENCE = "fence.proxy.async.shared::cta;\n"
+
+
+def test_where_a_warp_groups_input_comes_from_is_read_from_the_ptx() -> None:
+    assert REGISTER_INPUT.findall(2 * (PRODUCT + "{%r181,%r182}, %rd53, %p44, 1, 1, 0;\n")) == 2 * [
+        PRODUCT + "{",
+    ]
+    assert REGISTER_INPUT.findall(PRODUCT + "%rd42, %rd43, %p22, 1, 1, 0, 0;\n") == []
+
+
+@pytest.mark.parametrize(
+    ("ptx", "expected"),
+    [(COPY + PRODUCT, True), (COPY + FENCE + PRODUCT, False), (PRODUCT, False), (COPY, False)],
+    ids=["copied", "fenced", "not copied", "no product"],
+)
+def test_copies_for_a_warp_group_need_a_fence(ptx: str, expected: bool) -> None:
+    assert unfenced(ptx) == expected
 
 
 def test_exact_float32_and_other_kernels_need_no_tensor_cores() -> None:

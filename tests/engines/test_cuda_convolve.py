@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -64,6 +65,40 @@ def whole_weight(out_channels: int, geometry: ConvGeometry, in_channels: int) ->
 def real_weight(out_channels: int, geometry: ConvGeometry, in_channels: int) -> np.ndarray:
     flat = real_features(out_channels, out_channels, geometry.volume * in_channels)
     return flat.reshape(out_channels, *geometry.kernel_size, in_channels)
+
+
+def in_table(architecture: int, version: str, dtype: str) -> dict[tuple[int, int, int], Any]:
+    """Block shapes by input channels, output channels and taps."""
+    from spcli.engines.cuda import blocks
+
+    sizes = itertools.product((1, 4, 5, 16, 17, 32, 64, 131), (1, 16, 32, 64, 96, 128, 256), (1, 8, 27))
+    with blocks.true_shapes(architecture, version):
+        return {size: blocks.blocks_for(dtype, *size) for size in sizes}
+
+
+@pytest.mark.parametrize("version", ["3.6.0", "3.7.1"])
+@pytest.mark.parametrize("dtype", ["tf32", "float16", "bfloat16"])
+def test_rows_that_reach_a_product_in_registers_do_not_meet_a_warp_group(cuda: Any, dtype: str, version: str) -> None:
+    """Narrow layers pack taps in registers; warp groups (four warps and more) of sm_90 may read those too late."""
+    table = in_table(90, version, dtype)
+    assert {shape.warps < 4 for shape in table.values() if shape.taps > 1} == {True}
+    assert {shape.taps > 1 for (channels, _, volume), shape in table.items() if channels <= 16 and volume > 1} == {True}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "version", "groups"),
+    [(90, "3.7.0", False), (90, "3.6.0+git1", False), (90, "3.7.1", True), (90, "3.10.0", True), (80, "3.6.0", True)],
+)
+@pytest.mark.parametrize("dtype", ["tf32", "float16", "bfloat16"])
+def test_a_triton_that_fences_no_copies_gets_no_warp_groups_on_sm_90(
+    cuda: Any, dtype: str, architecture: int, version: str, groups: bool
+) -> None:
+    table = in_table(architecture, version, dtype)
+    assert any(shape.warps >= 4 for shape in table.values()) == groups
+
+
+def test_exact_float32_has_its_blocks_whatever_the_version(cuda: Any) -> None:
+    assert in_table(90, "3.6.0", "float32") == in_table(90, "3.7.1", "float32")
 
 
 @pytest.mark.parametrize("dtype", BOUNDS)

@@ -6,11 +6,13 @@ a step costs the same whatever its size: there blocks are larger, and only tests
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import triton
 
 from spcli.engines.cuda.launch import INTERPRETED
 
@@ -47,20 +49,26 @@ _SHAPES = {
     "float32": ((16, (64, 16, 4)), (32, (64, 32, 8)), (None, (64, 64, 8))),
 }
 
+# What a convolution takes that must not use the tensor cores of a warp group (WGMMA): with fewer than four warps it
+# gets those of a warp (MMA).
+_NO_GROUP_ROWS, _NO_GROUP_WARPS = 64, 2
+_FENCED_COPIES = (3, 7, 1)
+
 _true_shapes = not INTERPRETED
 _architecture: int | None = None
+_triton_version: str = triton.__version__
 
 
 @contextmanager
-def true_shapes(architecture: int) -> Iterator[None]:
+def true_shapes(architecture: int, triton_version: str = triton.__version__) -> Iterator[None]:
     """Block shapes as on a device of that architecture, whatever runs them: for tests and the compile table."""
-    global _true_shapes, _architecture
-    before = _true_shapes, _architecture
-    _true_shapes, _architecture = True, architecture
+    global _true_shapes, _architecture, _triton_version
+    before = _true_shapes, _architecture, _triton_version
+    _true_shapes, _architecture, _triton_version = True, architecture, triton_version
     try:
         yield
     finally:
-        _true_shapes, _architecture = before
+        _true_shapes, _architecture, _triton_version = before
 
 
 def scaled() -> bool:
@@ -78,19 +86,37 @@ def architecture() -> int:
     return 10 * int(major) + int(minor)
 
 
+def fences_copies(triton_version: str) -> bool:
+    """Whether this Triton puts a fence between a copy to shared memory and the warp group's product that reads it.
+
+    The two see memory through different proxies; without the fence the product may read what was there before.
+    """
+    numbers = [int(digits) for digits in re.findall(r"\d+", triton_version)[:3]]
+    return tuple(numbers) >= _FENCED_COPIES
+
+
+def _avoids_groups(kind: str, narrow: bool) -> bool:
+    """Whether a layer's products must be those of a warp.
+
+    A narrow layer's rows reach the product in registers, which assemblers before that of CUDA 13.3 may reuse before a
+    warp group has read them.
+    """
+    return kind != "float32" and (narrow or (architecture() == 90 and not fences_copies(_triton_version)))
+
+
 def blocks_for(dtype: str, in_channels: int, out_channels: int, volume: int) -> Blocks:
     """The table's line for a layer; `volume` is its number of taps."""
     if scaled():
         return _scaled(in_channels, out_channels, volume)
     kind = {"float16": "half", "bfloat16": "half"}.get(dtype, dtype)
     rows, columns, warps = next(shape for most, shape in _SHAPES[kind] if most is None or out_channels <= most)
+    narrow = in_channels <= NARROW and volume > 1
+    if _avoids_groups(kind, narrow):
+        rows, columns, warps = _NO_GROUP_ROWS, min(columns, 32 if narrow else 64), _NO_GROUP_WARPS
     # Five stages fetch the rows of two steps ahead of the dot, three those of one.
     stages = 5 if architecture() in ROOMY else 3
-    if in_channels <= NARROW and volume > 1:
+    if narrow:
         depth = max(4, _power_of_two(in_channels))
-        if kind == "half" and depth == 4:
-            # Triton before 3.7 cannot feed a warp group from rows of 8 bytes, so these stay below four warps.
-            rows, columns, warps = 64, min(columns, 32), 2
         return Blocks(rows, columns, depth, 32 // depth, warps, stages)
     depth = 64 if kind == "half" and _padded(in_channels, 64) == _padded(in_channels, 32) else 32
     return Blocks(rows, columns, depth, 1, warps, stages)
