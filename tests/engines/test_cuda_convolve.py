@@ -240,7 +240,8 @@ def test_sorting_and_counting_give_one_order(cuda: Any) -> None:
     for order, count in zip(orders, (True, False), strict=True):
         launch(
             tiles.kernels.order_rows, (5,), source.table, tiles._tap_bits(CUBE3, str(order.device)),
-            source.outputs.total, order, source.table.stride(0), 27, WINDOW=64, COUNT=count, LONG=False,
+            source.outputs.total, order, source.table.stride(0), 27,
+            WINDOW=64, CHUNK=16 if count else 32, COUNT=count, LONG=False,
         )  # fmt: skip
     assert orders[0].tolist() == orders[1].tolist()
     assert orders[0].tolist() != list(range(300))

@@ -32,7 +32,8 @@ class CudaMap:
         geometry: of the forward convolution, also where the map is inverted.
         inputs, outputs: the sites at either end.
         table: int32 `[V, stride]`, stride >= outputs.capacity and a multiple of 128: the input row that tap k brings
-            to an output row, -1 for none. Columns from `outputs.total` on are undefined.
+            to an output row, -1 for none, and in the columns from `outputs.total` to the next multiple of 16. Those
+            behind are undefined.
         pairs: int32 `[V]`, rules of each tap.
         fullest: int32 `[1]`, most rules that end in one output row; of the forward map, also where it is inverted.
         inverted: whether the ends are swapped.

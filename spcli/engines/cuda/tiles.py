@@ -62,7 +62,7 @@ def _order(source: CudaMap) -> Tensor:
         (-(-source.outputs.capacity // window),),
         source.table, _tap_bits(source.geometry, str(order.device)), source.outputs.total, order,
         source.table.stride(0), source.geometry.volume,
-        WINDOW=window, COUNT=blocks.scaled(), LONG=is_long(source.table), num_warps=16,
+        WINDOW=window, CHUNK=_chunk(), COUNT=blocks.scaled(), LONG=is_long(source.table), num_warps=16,
     )  # fmt: skip
     return order
 
@@ -74,9 +74,14 @@ def _list_taps(source: CudaMap, rows: int, order: Tensor | None) -> Tiles:
         kernels.list_taps,
         (tiles,),
         source.table, order, source.outputs.total, taps, counts, source.table.stride(0), volume,
-        ROWS=rows, CHUNK=512 if blocks.scaled() else 32, LONG=is_long(source.table), num_warps=4,
+        ROWS=rows, CHUNK=_chunk(), LONG=is_long(source.table), num_warps=4,
     )  # fmt: skip
     return Tiles(order, taps, counts, tiles)
+
+
+def _chunk() -> int:
+    """Taps that are loaded at once."""
+    return 512 if blocks.scaled() else 32
 
 
 def is_long(*tensors: Tensor | None) -> bool:

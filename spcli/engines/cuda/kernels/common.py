@@ -28,6 +28,15 @@ def round_tf32(x):
 
 
 @triton.jit
+def whole_rows(total):
+    """`total` rounded up to 16: so many columns of a table are defined.
+
+    The compiler knows that this limit is a multiple, and loads and stores 16 bytes at once.
+    """
+    return (total + 15) // 16 * 16
+
+
+@triton.jit
 def popcount(word):
     """Bits that are set in each int64, as int32; the compiler knows the pattern and makes one instruction of it."""
     x = word.to(tl.uint64, bitcast=True)

@@ -7,6 +7,7 @@ bitmap and in sorted keys go the same way, except for the numbers of cells: int3
 import triton
 import triton.language as tl
 
+from spcli.engines.cuda.kernels.common import whole_rows
 from spcli.engines.cuda.kernels.sites import key_of, load_key, lower_bound, rank_in, site_of, word_of
 
 
@@ -34,7 +35,7 @@ def _windows_of(
 
 @triton.jit
 def _write_tap(
-    found, is_rule, rows, here, columns, tap_x, table_ptr, stride, counts_ptr,
+    found, is_rule, rows, total, columns, tap_x, table_ptr, stride, counts_ptr,
     WINDOW: tl.constexpr, SCATTER: tl.constexpr,
 ):  # fmt: skip
     """Enters the rules of one kx in the table, counts them, and returns which rows have one as 0 and 1.
@@ -47,7 +48,11 @@ def _write_tap(
     if SCATTER:
         tl.store(line + found, rows[None, :] + tl.zeros_like(found), mask=is_rule)
     else:
-        tl.store(line + rows[None, :], tl.where(is_rule, found, -1), mask=is_tap[:, None] & here[None, :])
+        tl.store(
+            line + rows[None, :],
+            tl.where(is_rule, found, -1),
+            mask=is_tap[:, None] & (rows < whole_rows(total))[None, :],
+        )
     tl.atomic_add(counts_ptr + taps, tl.sum(is_rule.to(tl.int32), axis=1), mask=is_tap, sem="relaxed")
     return is_rule.to(tl.int32)
 
@@ -97,7 +102,7 @@ def find_in_bitmap(
             word, base = _load_word(line, at, inside, width, words_ptr, base_ptr)
             is_set, found = rank_in(word, base, at)
         is_rule = is_set & inside & (at >= 0) & (at < width) & (found < found_total)
-        rules += _write_tap(found, is_rule, rows, here, columns, tap_x, table_ptr, stride, counts_ptr, WINDOW, SCATTER)
+        rules += _write_tap(found, is_rule, rows, total, columns, tap_x, table_ptr, stride, counts_ptr, WINDOW, SCATTER)
     _write_fullest(rules, counts_ptr, WINDOW, SCATTER)
 
 
@@ -139,15 +144,15 @@ def find_in_keys(
             found += goes_on.to(tl.int32)
             key = tl.where(goes_on, load_key(keys_ptr, found, goes_on & (found < found_total)), key)
         is_rule = inside & (at >= 0) & (at < width) & (key == line + at)
-        rules += _write_tap(found, is_rule, rows, here, columns, tap_x, table_ptr, stride, counts_ptr, WINDOW, SCATTER)
+        rules += _write_tap(found, is_rule, rows, total, columns, tap_x, table_ptr, stride, counts_ptr, WINDOW, SCATTER)
     _write_fullest(rules, counts_ptr, WINDOW, SCATTER)
 
 
 @triton.jit
 def load_taps(table_ptr, stride, rows, total, VOLUME: tl.constexpr, TAPS: tl.constexpr):
-    """All taps of some rows, int32 `[TAPS, rows]`, -1 for none."""
+    """All taps of some rows, int32 `[TAPS, rows]`, -1 for none and beyond `total`."""
     taps = tl.arange(0, TAPS)
-    mask = (taps < VOLUME)[:, None] & (rows < total)[None, :]
+    mask = (taps < VOLUME)[:, None] & (rows < whole_rows(total))[None, :]
     return tl.load(table_ptr + taps.to(tl.int64)[:, None] * stride + rows[None, :], mask=mask, other=-1)
 
 

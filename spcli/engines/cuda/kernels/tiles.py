@@ -3,15 +3,18 @@
 import triton
 import triton.language as tl
 
+from spcli.engines.cuda.kernels.common import whole_rows
+
 
 @triton.jit(do_not_specialize=["volume"])
 def order_rows(
     table_ptr, bits_ptr, total_ptr, order_ptr, table_stride, volume,
-    WINDOW: tl.constexpr, COUNT: tl.constexpr, LONG: tl.constexpr,
+    WINDOW: tl.constexpr, CHUNK: tl.constexpr, COUNT: tl.constexpr, LONG: tl.constexpr,
 ):  # fmt: skip
     """Sorts each window of rows by the set of taps that they have; `bits_ptr` gives every tap its bit of the key.
 
-    COUNT finds each row's place by counting the smaller keys: few steps over large blocks, as the interpreter likes it.
+    CHUNK taps are loaded at once: their latencies pass together. COUNT finds each row's place by counting the smaller
+    keys: few steps over large blocks, as the interpreter likes it.
     """
     first = tl.program_id(0) * WINDOW
     live = tl.load(total_ptr) - first
@@ -20,9 +23,12 @@ def order_rows(
     local = tl.arange(0, WINDOW)
     present = tl.zeros((WINDOW,), tl.int64)
     stride = table_stride.to(tl.int64) if LONG else table_stride
-    for tap in range(volume):
-        source = tl.load(table_ptr + tap * stride + first + local, mask=local < live, other=-1)
-        present |= (source >= 0).to(tl.int64) << tl.load(bits_ptr + tap)
+    for chunk in range(0, volume, CHUNK):
+        taps = chunk + tl.arange(0, CHUNK)
+        inside = (taps < volume)[:, None] & (local < whole_rows(live))[None, :]
+        sources = tl.load(table_ptr + taps[:, None] * stride + (first + local)[None, :], mask=inside, other=-1)
+        bits = tl.load(bits_ptr + taps, mask=taps < volume, other=0)
+        present += tl.sum((sources >= 0).to(tl.int64) << bits[:, None], axis=0)
     # The row's place in the window makes keys differ, so that the order is one and the same every time.
     key = tl.where(local < live, present * WINDOW + local, 0x7FFFFFFFFFFFFFFF)
     if COUNT:
