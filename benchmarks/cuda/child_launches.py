@@ -24,7 +24,7 @@ import triton.language as tl
 from spcli.config import load_config
 from spcli.engines.base import Points, Want
 from spcli.engines.cuda.arrays import STORAGE
-from spcli.engines.cuda.blocks import true_shapes
+from spcli.engines.cuda.blocks import architecture, true_shapes
 from spcli.engines.cuda.engine import CudaEngine
 from spcli.engines.cuda.kernels import convolve, pointwise, pool, rulebook, rules, tiles
 from spcli.engines.cuda.launch import observed
@@ -136,8 +136,10 @@ def run(name: str, dtype: str) -> None:
     parameters = fold(network, initial_parameters(network, 0))
     engine = CudaEngine(dtype)
     runner = engine.compile(program, parameters, Want((program.output,)))
-    for seed in (0, 1):
-        runner.result(runner.submit(scan(seed, program)))
+    # Where there are no processors, these levels are large; where there are many, small.
+    for seed, processors in ((0, 0), (1, 1 << 20)):
+        with true_shapes(architecture(), processors=processors):
+            runner.result(runner.submit(scan(seed, program)))
     voxels = engine.voxelize(scan(2, program), spec, point_map=True, hard=spec.max_points is not None)
     if dtype == "float32":
         for source in walk_index(engine, program, voxels.sites).maps:

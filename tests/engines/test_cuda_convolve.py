@@ -42,7 +42,7 @@ def blocks(request: pytest.FixtureRequest, cuda: Any, monkeypatch: pytest.Monkey
         return
     # Sorting windows as large as a device's takes the interpreter seconds.
     monkeypatch.setattr(blocks, "window_rows", lambda: 128)
-    with blocks.true_shapes(90) if request.param else nullcontext():
+    with blocks.true_shapes(90, processors=1) if request.param else nullcontext():
         yield
 
 
@@ -97,6 +97,104 @@ def test_a_triton_that_fences_no_copies_gets_no_warp_groups_on_sm_90(
     assert any(shape.warps >= 4 for shape in table.values()) == groups
 
 
+@pytest.mark.parametrize(
+    ("sizes", "large", "small", "text"),
+    [
+        ((64, 64, 27), (128, 8), (64, 4), "128x64x64, 1 tap, 8 warps, 5 stages (64 rows on small levels)"),
+        ((32, 32, 27), (128, 4), (64, 4), "128x32x32, 1 tap, 4 warps, 5 stages (64 rows on small levels)"),
+        ((64, 128, 1), (128, 8), (64, 4), "128x128x64, 1 tap, 8 warps, 5 stages (64 rows on small levels)"),
+        ((16, 32, 27), (64, 2), (64, 2), "64x32x16, 2 taps, 2 warps, 5 stages"),
+    ],
+)
+def test_a_level_with_fewer_blocks_than_processors_takes_64_rows_at_once(
+    cuda: Any, sizes: tuple[int, int, int], large: tuple[int, int], small: tuple[int, int], text: str
+) -> None:
+    from spcli.engines.cuda import blocks
+
+    with blocks.true_shapes(90, "3.7.1", processors=5):
+        shape = blocks.blocks_for("float16", *sizes)
+        on_levels = [blocks.on_level(shape, capacity) for capacity in (0, 4 * 128, 4 * 128 + 1)]
+        assert blocks.described(shape) == text
+    assert [(each.rows, each.warps) for each in on_levels] == [small, small, large]
+    assert {replace(each, rows=0, warps=0) for each in on_levels} == {replace(shape, rows=0, warps=0)}
+
+
+def test_a_packed_layer_tells_its_block_shapes(cuda: Any) -> None:
+    from spcli.engines.cuda.blocks import described
+    from spcli.engines.cuda.convolve import describe
+
+    packed = cuda.pack(LayerParameters(real_weight(64, CUBE3, 64)))
+    assert describe(packed) == described(packed.blocks)
+    assert describe(packed).startswith(f"{packed.blocks.rows}x{packed.blocks.columns}x{packed.blocks.depth}, ")
+
+
+def test_an_h100_has_132_processors_and_an_a100_108(cuda: Any) -> None:
+    from spcli.engines.cuda import blocks
+
+    for architecture, count in ((80, 108), (90, 132)):
+        with blocks.true_shapes(architecture):
+            assert blocks.processors() == count
+
+
+def test_bits_do_not_depend_on_the_number_of_rows_in_a_block(cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spcli.engines.cuda import blocks
+    from spcli.engines.cuda.launch import observed
+
+    monkeypatch.setattr(np, "matmul", by_columns)
+    engine, results, rows = cuda.with_dtype("float16"), [], set()
+    see = lambda kernel, _, constants: rows.add(constants["ROWS"]) if kernel.__name__ == "convolve" else None  # noqa: E731
+    for processors in (1, 100):
+        with blocks.true_shapes(90, "3.7.1", processors), observed(see):
+            packed = engine.pack(LayerParameters(real_weight(32, DOWN2, 40)))
+            source, features = built(engine, DOWN2), engine.upload(real_features(1, 300, 40))
+            results.append(engine.download(engine.convolve(features, source, packed, Epilogue())).tobytes())
+    assert rows == {64, 128}
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "volume", "upwards", "capacity", "sorts"),
+    [
+        ("float32", 27, False, 641, True),
+        ("float32", 27, False, 640, False),
+        ("float32", 27, True, 640, True),
+        ("float16", 27, False, 10**6, False),
+        ("float16", 8, True, 1, True),
+        ("float32", 1, True, 10**6, False),
+        ("float32", 50, False, 10**6, True),
+        ("float32", 51, True, 10**6, False),
+    ],
+)
+def test_which_levels_have_their_rows_sorted(
+    cuda: Any, dtype: str, volume: int, upwards: bool, capacity: int, sorts: bool
+) -> None:
+    """Upwards always; elsewhere in exact float32 where 10 processors have more than a block each."""
+    from spcli.engines.cuda import blocks
+
+    with blocks.true_shapes(90, processors=10):
+        assert blocks.sorts_rows(dtype, volume, upwards, capacity) == sorts
+
+
+def test_a_benchmark_can_overrule_which_rows_are_sorted(cuda: Any) -> None:
+    from spcli.engines.cuda import blocks
+    from spcli.engines.cuda.tiles import tiles_of
+
+    asked: list[tuple[Any, ...]] = []
+
+    def smaller(*level: Any) -> bool:
+        asked.append(level)
+        return bool(level[-1] < 250)
+
+    usual = [tiles_of(built(cuda, geometry), 64, "float16").order for geometry in (CUBE3, DOWN2)]
+    with blocks.sorted_rows(smaller):
+        orders = [tiles_of(built(cuda, geometry), 64, "float16").order for geometry in (CUBE3, DOWN2)]
+        assert not blocks.sorts_rows("float16", 1, False, 1)
+    down = built(cuda, DOWN2).outputs.capacity
+    assert asked == [("float16", 27, False, 300), ("float16", 8, False, down)] and down < 250
+    assert [order is not None for order in (*usual, *orders)] == [False, False, False, True]
+    assert tiles_of(built(cuda, DOWN2), 64, "float16").order is None
+
+
 def test_exact_float32_has_its_blocks_whatever_the_version(cuda: Any) -> None:
     assert in_table(90, "3.6.0", "float32") == in_table(90, "3.7.1", "float32")
 
@@ -145,7 +243,7 @@ def test_the_order_of_rows_changes_nothing(
 ) -> None:
     from spcli.engines.cuda import blocks
 
-    possible = blocks.sorts_rows("float32", geometry.volume, upwards=True)
+    possible = blocks.sorts_rows("float32", geometry.volume, upwards=True, capacity=300)
     monkeypatch.setattr(blocks, "sorts_rows", lambda *_: ordered and possible)
     source = built(cuda, geometry, inverted=inverted)
     rules = rules_for(geometry, inverted)

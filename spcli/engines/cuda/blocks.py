@@ -7,9 +7,9 @@ a step costs the same whatever its size: there blocks are larger, and only tests
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import triton
@@ -54,21 +54,47 @@ _SHAPES = {
 _NO_GROUP_ROWS, _NO_GROUP_WARPS = 64, 2
 _FENCED_COPIES = (3, 7, 1)
 
+# Rows of a block in exact float32.
+_EXACT_ROWS = 64
+# Multiprocessors where no device says how many it has: those of an A100 and an H100.
+_PROCESSORS = {80: 108, 90: 132}
+
+# What a rule for sorting rows is told: number format, taps, whether outputs are finer than inputs, rows of capacity.
+SortRule = Callable[[str, int, bool, int], bool]
+
 _true_shapes = not INTERPRETED
 _architecture: int | None = None
 _triton_version: str = triton.__version__
+_processors: int | None = None
+_sort_rule: SortRule | None = None
 
 
 @contextmanager
-def true_shapes(architecture: int, triton_version: str = triton.__version__) -> Iterator[None]:
+def true_shapes(
+    architecture: int, triton_version: str = triton.__version__, processors: int | None = None
+) -> Iterator[None]:
     """Block shapes as on a device of that architecture, whatever runs them: for tests and the compile table."""
-    global _true_shapes, _architecture, _triton_version
-    before = _true_shapes, _architecture, _triton_version
-    _true_shapes, _architecture, _triton_version = True, architecture, triton_version
+    global _true_shapes, _architecture, _triton_version, _processors
+    before = _true_shapes, _architecture, _triton_version, _processors
+    _true_shapes, _architecture, _triton_version, _processors = True, architecture, triton_version, processors
     try:
         yield
     finally:
-        _true_shapes, _architecture, _triton_version = before
+        _true_shapes, _architecture, _triton_version, _processors = before
+
+
+@contextmanager
+def sorted_rows(rule: SortRule) -> Iterator[None]:
+    """Rows are sorted where `rule` says so, and where they can be: for benchmarks.
+
+    A graph that was captured before keeps what it was captured with.
+    """
+    global _sort_rule
+    before, _sort_rule = _sort_rule, rule
+    try:
+        yield
+    finally:
+        _sort_rule = before
 
 
 def scaled() -> bool:
@@ -84,6 +110,15 @@ def architecture() -> int:
         return 90
     major, minor = torch.cuda.get_device_capability()
     return 10 * int(major) + int(minor)
+
+
+def processors() -> int:
+    """Multiprocessors of the current device."""
+    if _processors is not None:
+        return _processors
+    if INTERPRETED or _architecture is not None:
+        return _PROCESSORS.get(architecture(), _PROCESSORS[90])
+    return int(torch.cuda.get_device_properties(torch.cuda.current_device()).multi_processor_count)
 
 
 def fences_copies(triton_version: str) -> bool:
@@ -134,13 +169,42 @@ def _scaled(in_channels: int, out_channels: int, volume: int) -> Blocks:
     return Blocks(512, max(16, _power_of_two(out_channels)), max(depth, 16 // taps), taps, 1, 1)
 
 
-def sorts_rows(dtype: str, volume: int, upwards: bool) -> bool:
-    """Whether a map's rows are taken in the order of the taps they have.
+def on_level(shape: Blocks, capacity: int) -> Blocks:
+    """The shape on a level of so many rows: 64 of them at once where larger blocks would leave processors idle.
+
+    Only layers with one tap in a dot have larger blocks, so that the bits are the same.
+    """
+    few = -(-capacity // shape.rows) < processors()
+    return _halved(shape) if few and not scaled() else shape
+
+
+def _halved(shape: Blocks) -> Blocks:
+    """With blocks of at most 64 rows; a warp group, where there is one, stays whole."""
+    return replace(shape, rows=64, warps=max(shape.warps // 2, 4)) if shape.rows > 64 else shape
+
+
+def described(shape: Blocks) -> str:
+    """A shape in a few words, with what it becomes on small levels."""
+    small = "" if scaled() or _halved(shape) == shape else f" ({_halved(shape).rows} rows on small levels)"
+    taps, stages = (f"{number} {noun}{'s' * (number > 1)}" for number, noun in (
+        (shape.taps, "tap"), (shape.stages, "stage")))  # fmt: skip
+    warps = f"{shape.warps} warp{'s' * (shape.warps > 1)}"
+    return f"{shape.rows}x{shape.columns}x{shape.depth}, {taps}, {warps}, {stages}{small}"
+
+
+def sorts_rows(dtype: str, volume: int, upwards: bool, capacity: int) -> bool:
+    """Whether a map's rows are taken in the order of the taps they have; `capacity` is that of its outputs.
 
     It costs two or three launches a map. Upwards, where an output's taps follow from its place alone, a block is left
-    with the taps of one place; elsewhere it pays where the products bound the time, as in exact float32.
+    with the taps of one place; elsewhere it pays where the products bound the time, as in exact float32 on levels that
+    have more blocks than there are processors. With fewer, the fullest block bounds it, sorted or not.
     """
-    return 1 < volume <= ORDERED_TAPS and (upwards or dtype == "float32")
+    if not 1 < volume <= ORDERED_TAPS:
+        return False
+    if _sort_rule is not None:
+        return _sort_rule(dtype, volume, upwards, capacity)
+    many = scaled() or capacity > _EXACT_ROWS * processors()
+    return upwards or (dtype == "float32" and many)
 
 
 def window_rows() -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spcli.engines.base import Epilogue, LayerParameters
 from spcli.engines.cuda.arrays import STORAGE, empty
-from spcli.engines.cuda.blocks import Blocks, blocks_for
+from spcli.engines.cuda.blocks import Blocks, blocks_for, described, on_level
 from spcli.engines.cuda.kernels import convolve as kernels
 from spcli.engines.cuda.launch import INTERPRETED, device, launch
 from spcli.engines.cuda.rulebook import CudaMap
@@ -29,7 +29,7 @@ class CudaPacked:
         shift: float32 `[columns]`.
         in_channels, out_channels, volume: true sizes.
         dtype: the format features are stored and multiplied in.
-        blocks: how the layer is cut.
+        blocks: how the layer is cut, except on small levels.
     """
 
     weight: Tensor
@@ -58,6 +58,14 @@ def pack(parameters: LayerParameters, dtype: str) -> CudaPacked:
     if parameters.shift is not None:
         shift[:out_channels] = torch.from_numpy(np.asarray(parameters.shift, np.float64).astype(np.float32))
     return CudaPacked(packed.to(device()), shift.to(device()), in_channels, out_channels, volume, dtype, blocks)
+
+
+def describe(packed: CudaPacked) -> str:
+    """The block shapes of a layer in one line, as "128x64x64, 1 tap, 8 warps, 5 stages (64 rows on small levels)".
+
+    The three numbers are rows and columns of outputs, and input channels of one tap in a product.
+    """
+    return described(packed.blocks)
 
 
 def _rounded(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
@@ -109,7 +117,7 @@ def _require(tensor: Tensor, rows: int, channels: int, dtype: str) -> None:
 
 
 def _launch_convolve(inputs: Tensor, source: CudaMap, packed: CudaPacked, epilogue: Epilogue, out: Tensor) -> None:
-    blocks, add = packed.blocks, epilogue.add
+    blocks, add = on_level(packed.blocks, source.outputs.capacity), epilogue.add
     tiles = tiles_of(source, blocks.rows, packed.dtype)
     column_blocks = packed.weight.shape[1] // blocks.columns
     launch(
@@ -118,25 +126,25 @@ def _launch_convolve(inputs: Tensor, source: CudaMap, packed: CudaPacked, epilog
         inputs, source.table, tiles.order, tiles.taps, tiles.counts, source.outputs.total,
         packed.weight, packed.shift, add, out, source.table.stride(0) // 128, packed.volume,
         _units(inputs), _units(add), _units(out), column_blocks, epilogue.activation.slope,
-        TAPS=blocks.taps, LONG=is_long(inputs, source.table, add, out), **_constants(inputs, packed, epilogue, out),
+        TAPS=blocks.taps, LONG=is_long(inputs, source.table, add, out),
+        **_constants(inputs, packed, blocks, epilogue, out),
     )  # fmt: skip
 
 
 def _launch_linear(inputs: Tensor, packed: CudaPacked, epilogue: Epilogue, out: Tensor) -> None:
-    blocks, add = packed.blocks, epilogue.add
+    blocks, add = on_level(packed.blocks, len(inputs)), epilogue.add
     column_blocks = packed.weight.shape[1] // blocks.columns
     launch(
         kernels.linear,
         (-(-len(inputs) // blocks.rows) * column_blocks,),
         inputs, packed.weight, packed.shift, add, out, len(inputs), packed.weight.shape[2] // blocks.depth,
         _units(inputs), _units(add), _units(out), column_blocks, epilogue.activation.slope,
-        LONG=is_long(inputs, add, out), **_constants(inputs, packed, epilogue, out) | {"num_stages": 3},
+        LONG=is_long(inputs, add, out), **_constants(inputs, packed, blocks, epilogue, out) | {"num_stages": 3},
     )  # fmt: skip
 
 
-def _constants(inputs: Tensor, packed: CudaPacked, epilogue: Epilogue, out: Tensor) -> dict[str, Any]:
+def _constants(inputs: Tensor, packed: CudaPacked, blocks: Blocks, epilogue: Epilogue, out: Tensor) -> dict[str, Any]:
     """What both kernels are compiled for."""
-    blocks = packed.blocks
     return {
         "ROWS": blocks.rows,
         "COLUMNS": blocks.columns,

@@ -37,7 +37,7 @@ class Tiles:
 
 def tiles_of(source: CudaMap, rows: int, dtype: str) -> Tiles:
     """The tiles of a map, made when they are first asked for."""
-    ordered = blocks.sorts_rows(dtype, source.geometry.volume, _upwards(source))
+    ordered = blocks.sorts_rows(dtype, source.geometry.volume, _upwards(source), source.outputs.capacity)
     if ordered and "order" not in source.tiles:
         source.tiles["order"] = _order(source)
     if (rows, ordered) not in source.tiles:
