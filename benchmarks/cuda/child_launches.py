@@ -23,12 +23,12 @@ import triton.language as tl
 
 from spcli.config import load_config
 from spcli.engines.base import Points, Want
-from spcli.engines.cuda.arrays import STORAGE
 from spcli.engines.cuda.blocks import architecture, true_shapes
 from spcli.engines.cuda.engine import CudaEngine
 from spcli.engines.cuda.kernels import convolve, pointwise, pool, rulebook, rules, tiles
 from spcli.engines.cuda.launch import observed
 from spcli.engines.eager import walk_index
+from spcli.engines.tensors import STORAGE
 from spcli.weights import fold, initial_parameters
 
 # A configuration and what is set in it. Ranges are a few metres wide: what is launched does not depend on them, except

@@ -33,7 +33,6 @@ from spcli.engines import load_engine
 from spcli.engines.base import Points, Want
 from spcli.engines.cuda import arrays, inputs, kernels
 from spcli.engines.cuda import frame as frames
-from spcli.engines.cuda.arrays import STORAGE
 from spcli.engines.cuda.blocks import true_shapes
 from spcli.engines.cuda.capacity import FrameSizes
 from spcli.engines.cuda.capture import Stream, host_buffer
@@ -42,6 +41,7 @@ from spcli.engines.cuda.frame import CapturedFrame
 from spcli.engines.cuda.inputs import examine
 from spcli.engines.cuda.launch import Recording
 from spcli.engines.cuda.runner import CudaRunner
+from spcli.engines.tensors import STORAGE
 from spcli.network import Network
 from spcli.pipeline.channels import engine_points
 from spcli.program import BuildMap, FlattenSites, Program

@@ -80,10 +80,10 @@ def _warmed(engine: Engine, dtype: str) -> HealthCheck:
 
 def _checked(stored: Stored) -> HealthCheck:
     """What the frames of a network were found to be."""
-    subject, verdict = stored.subject, stored.verdict
+    subject, verdict = stored.subject, stored.worst
     of = (subject.identity.get("card", subject.device), f"{subject.engine} engine", subject.dtype)
-    what = "replayed frames" if subject.replayed else "the first frame" if subject.values else "rulebooks"
-    found = verdict.wrong or "agrees with the CPU engine's"
+    what = "frames" if subject.values else "rulebooks"
+    found = verdict.wrong or "agree with the CPU engine's"
     if verdict.ok and verdict.layer:
         found += f", largest error {verdict.error:.1e} in {verdict.layer}, {verdict.allowed:g} allowed"
     return HealthCheck(f"{what} of {subject.network}", verdict.ok, f"{', '.join(of)}: {found}")

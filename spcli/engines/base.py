@@ -123,7 +123,8 @@ class Frame:
         scan: where points and voxels went, None for an input that was a tensor.
         grid: metres to sites, None for an input that was a tensor.
         time_s: seconds by phase: `voxelize`, `index`, `value`, `download`.
-        replayed: whether recorded work was played again, and not one operation after another started.
+        way: which way the engine took, where it has several for one program, as larger blocks for more rows: what is
+            known of frames that went one way says nothing of another. "" where there is one.
     """
 
     sites: tuple[int, ...]
@@ -134,7 +135,7 @@ class Frame:
     scan: ScanCounts | None
     grid: VoxelGrid | None
     time_s: dict[str, float]
-    replayed: bool = False
+    way: str = ""
 
 
 @dataclass

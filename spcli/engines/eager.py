@@ -234,7 +234,7 @@ class EagerRunner:
     """Carries out a program on any engine, one operation after another. `submit` computes, so one frame is in flight.
 
     An engine with buffers to use again overrides `allocate`, `release` and `output`; one that computes while the host
-    goes on overrides `wait`, so that times are those of the work.
+    goes on overrides `wait`, so that times are those of the work; one with several ways to compute overrides `way`.
     """
 
     depth = 1
@@ -284,6 +284,7 @@ class EagerRunner:
                 "value": computed - indexed,
                 "download": perf_counter() - computed,
             },
+            self.way(index),
         )
 
     def walk(self, index: Index) -> Walk:
@@ -304,6 +305,10 @@ class EagerRunner:
     def output(self, array: Array) -> NDArray[np.float32]:
         """A wanted value as host rows that the caller owns."""
         return self.engine.download(array)
+
+    def way(self, index: Index) -> str:
+        """Which way the frame went, for an engine that has several."""
+        return ""
 
     def wait(self) -> None:
         """Waits until what was started is done."""

@@ -52,10 +52,10 @@ def rounded_weights(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
 
 def to_host(tensor: Tensor, count: int | None = None) -> NDArray[Any]:
     """The first `count` rows as a host array that the caller owns; features of any format as float32."""
-    rows = tensor[:count]
+    rows = tensor[:count].detach().cpu()
     if rows.dtype in (torch.float16, torch.bfloat16):
-        rows = rows.float()
-    return np.array(rows.detach().cpu().numpy(), order="C")
+        rows = rows.float()  # here, and not on the device: half the bytes are copied
+    return np.array(rows.numpy(), order="C")
 
 
 def torch_identity(device: str) -> dict[str, str]:

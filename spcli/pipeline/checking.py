@@ -1,13 +1,15 @@
 """The first frame of a network on a device, compared with the CPU engine's before anything of it is given out.
 
 Rulebooks must be equal, features within what the number format allows. The first frame is carried out step by step
-with every layer brought back, so that a fault is found where it begins; the first one that is played from a recording
-is compared too. Where they are wrong, another engine goes on.
+with every layer brought back, so that a fault is found where it begins. Later ones are compared where the engine took
+another way than before (`Frame.way`): the first that is played from a recording, the first with larger blocks of rows.
+Where one is wrong, another engine goes on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +20,8 @@ from numpy.typing import NDArray
 from spcli.engines import load_engine
 from spcli.engines.base import ALLOWED_ERROR, Engine, Frame, LayerParameters, Points, Runner, Want
 from spcli.engines.device import fallback_for
-from spcli.errors import CheckFailed, DeviceError, EngineError
-from spcli.pipeline.verdicts import Subject, Verdict, keep, layer_blocks, recall, subject_of
+from spcli.errors import CheckFailed, DeviceError, EngineError, SpcliError
+from spcli.pipeline.verdicts import Subject, Verdict, Verdicts, keep, layer_blocks, recall, subject_of
 from spcli.program import Program
 from spcli.rulebook import Rulebook
 from spcli.sparse_tensor import SparseTensor
@@ -61,6 +63,14 @@ class CheckedFrame(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
+class _InFlight(Struct, frozen=True):
+    """A frame that has begun: its scan, and its ticket at the runner that computes it."""
+
+    scan: Points | SparseTensor
+    runner: Runner
+    ticket: int
+
+
 class CheckedRunner:
     """A task on an engine whose first frames are compared with the CPU engine's, and on another where they are wrong.
 
@@ -76,7 +86,7 @@ class CheckedRunner:
         """
         self._task, self._check, self._only = task, check, only
         self._done: dict[int, CheckedFrame] = {}
-        self._in_flight: dict[int, int] = {}
+        self._in_flight: dict[int, _InFlight] = {}
         self._tickets = 0
         self._reference: Runner | None = None
         self._said: list[str] = []
@@ -84,28 +94,31 @@ class CheckedRunner:
 
     @property
     def depth(self) -> int:
-        """Frames that may be in flight at once: one until those that are to be compared were."""
-        return 1 if self._compares else self._runner.depth
+        """Frames that may be in flight at once."""
+        return self._runner.depth
 
     def submit(self, scan: Points | SparseTensor) -> int:
-        """Begin one frame and return its ticket; one that is to be compared is over when this returns.
+        """Begin one frame and return its ticket; the first of all is over when this returns.
 
         Raises:
             CheckFailed: it is wrong, and the check is "strict".
         """
         self._tickets += 1
-        if self._compares:
-            self._done[self._tickets] = self._compared(scan)
+        if self._subject is not None and not self._known:
+            self._done[self._tickets] = self._computed(scan)
         else:
-            self._in_flight[self._tickets] = self._runner.submit(scan)
+            self._in_flight[self._tickets] = _InFlight(scan, self._runner, self._runner.submit(scan))
         return self._tickets
 
     def result(self, ticket: int) -> CheckedFrame:
-        """Wait for a frame. Each ticket is redeemed once."""
+        """Wait for a frame. Each ticket is redeemed once.
+
+        Raises:
+            CheckFailed: it is wrong, and the check is "strict".
+        """
         found = self._done.pop(ticket, None)
         if found is None:
-            frame = self._runner.result(self._in_flight.pop(ticket))
-            found = CheckedFrame(frame, self.engine, self._worst)
+            found = self._landed(self._in_flight.pop(ticket))
         said, self._said = tuple(self._said), []
         return structs.replace(found, warnings=said)
 
@@ -114,54 +127,55 @@ class CheckedRunner:
         task = self._task
         self.engine = engine
         self._runner = engine.compile(task.program, task.parameters, task.want, task.graph)
-        self._known: dict[bool, Verdict] = {}
-        self._subjects: dict[bool, Subject] = {}
+        self._known: Verdicts = {}
+        self._subject: Subject | None = None
         if engine.name == "cpu" or self._check == "none":
             return
-        for replayed in (False, True) if self._runner.depth > 1 else (False,):
-            subject = subject_of(task.network, engine, task.program, task.parameters, replayed)
-            self._subjects[replayed] = subject
-            verdict = None if self._check == "all" else recall(subject)
-            if verdict is not None:
-                self._known[replayed] = verdict
+        self._subject = subject_of(task.network, engine, task.program, task.parameters)
+        if self._check != "all":
+            self._known = recall(self._subject)
         wrong = next((verdict for verdict in self._known.values() if not verdict.ok), None)
         if wrong is not None:
             self._give_up("an earlier frame", wrong)
 
-    @property
-    def _compares(self) -> bool:
-        if self._check == "all":
-            return bool(self._subjects)
-        return len(self._known) < len(self._subjects)
+    def _landed(self, flight: _InFlight) -> CheckedFrame:
+        if flight.runner is self._runner:
+            return self._judged(self._runner.result(flight.ticket), flight.scan)
+        with suppress(SpcliError):  # begun by an engine that was found wrong since
+            flight.runner.result(flight.ticket)
+        return self._computed(flight.scan)
+
+    def _computed(self, scan: Points | SparseTensor) -> CheckedFrame:
+        """One frame, from its scan to a frame that may be used."""
+        try:
+            if self._subject is not None and not self._known:
+                return self._judged(self._whole(scan), scan)
+            return self._judged(self._runner.result(self._runner.submit(scan)), scan)
+        except EngineError as error:
+            if self._only or self.engine.name != "cuda":
+                raise
+            self._go_on(str(error))
+            return self._computed(scan)
+
+    def _judged(self, frame: Frame, scan: Points | SparseTensor) -> CheckedFrame:
+        """The frame, where nothing is to be compared or all is right; else that of another engine."""
+        if self._subject is None or (frame.way in self._known and self._check != "all"):
+            return CheckedFrame(self._limited(frame), self.engine, self._worst)
+        verdict = self._verdict(frame, scan)
+        if verdict is None:
+            return CheckedFrame(self._limited(frame), self.engine)
+        which = "a frame" if self._known else "the first frame"
+        self._known[frame.way] = verdict
+        keep(self._subject, frame.way, verdict)
+        if verdict.ok:
+            return CheckedFrame(self._limited(frame), self.engine, verdict, True)
+        self._give_up(which, verdict)
+        return self._computed(scan)
 
     @property
     def _worst(self) -> Verdict | None:
         """What is known of the engine's frames: the largest error."""
         return max(self._known.values(), key=lambda verdict: verdict.error or 0.0, default=None)
-
-    def _compared(self, scan: Points | SparseTensor) -> CheckedFrame:
-        """One frame by an engine that is right, or that nothing is compared with."""
-        while self._compares:
-            try:
-                frame = self._run(scan) if False in self._known else self._whole(scan)
-            except EngineError as error:
-                if self._only or self.engine.name == "torch":
-                    raise
-                self._go_on(str(error))
-                continue
-            if self._check != "all" and frame.replayed in self._known:
-                return CheckedFrame(frame, self.engine, self._worst)
-            verdict = self._verdict(frame, scan)
-            if verdict is None:
-                return CheckedFrame(self._limited(frame), self.engine)
-            self._keep(frame, verdict)
-            if verdict.ok:
-                return CheckedFrame(self._limited(frame), self.engine, verdict, True)
-            self._give_up("a replayed frame" if frame.replayed else "the first frame", verdict)
-        return CheckedFrame(self._run(scan), self.engine, self._worst)
-
-    def _run(self, scan: Points | SparseTensor) -> Frame:
-        return self._runner.result(self._runner.submit(scan))
 
     def _whole(self, scan: Points | SparseTensor) -> Frame:
         """A frame step by step with every layer and all rules; where memory is short for that, with what is wanted."""
@@ -191,6 +205,8 @@ class CheckedRunner:
         if self._reference is None:
             self._reference = load_engine("cpu").compile(task.program, task.parameters, _everything(task))
         right = self._reference.result(self._reference.submit(scan))
+        if self._check != "all":
+            self._reference = None  # its weights and buffers are seldom needed again
         overflows = self.engine.dtype == "float16" and _overflows(right)
         verdict = verdict_on(replace(frame, outputs={}) if overflows else frame, right, self.engine.dtype, self._words)
         return None if verdict.ok and (overflows or not all(right.sites)) else verdict
@@ -198,12 +214,6 @@ class CheckedRunner:
     def _words(self, layer: str) -> str:
         cut = layer_blocks(self.engine, self._task.parameters, layer)
         return f"layer {layer} ({cut})" if cut else f"layer {layer}"
-
-    def _keep(self, frame: Frame, verdict: Verdict) -> None:
-        self._known[frame.replayed] = verdict
-        keep(self._subjects[frame.replayed], verdict)
-        if not self._compares:
-            self._reference = None
 
     def _give_up(self, which: str, verdict: Verdict) -> None:
         """Go on with another engine.

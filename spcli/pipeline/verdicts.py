@@ -49,7 +49,6 @@ class Subject(Struct, frozen=True):
         network: the configuration's name.
         engine, device, dtype: of the engine.
         identity: `card`, `driver` and versions.
-        replayed: whether recorded work was played again.
         values: whether features were computed, not sites and rules only.
         digest: of all of these but the name, of the program and of how the kernels cut each layer.
     """
@@ -59,9 +58,12 @@ class Subject(Struct, frozen=True):
     device: str
     dtype: str
     identity: dict[str, str]
-    replayed: bool
     values: bool
     digest: str
+
+
+Verdicts = dict[str, Verdict]
+"""By the way that frames went, as `Frame.way` names it."""
 
 
 class Stored(Struct, frozen=True):
@@ -69,18 +71,21 @@ class Stored(Struct, frozen=True):
 
     schema: str
     subject: Subject
-    verdict: Verdict
+    verdicts: Verdicts
+
+    @property
+    def worst(self) -> Verdict:
+        """The verdict that is wrong, or the one with the largest error."""
+        return max(self.verdicts.values(), key=lambda verdict: (not verdict.ok, verdict.error or 0.0))
 
 
-def subject_of(
-    network: str, engine: Engine, program: Program, parameters: Mapping[str, LayerParameters], replayed: bool
-) -> Subject:
-    """What a frame of `program` on `engine` is; without parameters, its index phase."""
+def subject_of(network: str, engine: Engine, program: Program, parameters: Mapping[str, LayerParameters]) -> Subject:
+    """What the frames of `program` on `engine` are; without parameters, their index phase."""
     identity = {**engine.identity(), "spcli": __version__}
     cut = [(op.parameters, _blocks(engine, parameters[op.parameters])) for op in _convolutions(program) if parameters]
-    facts = (engine.label, engine.device, engine.dtype, sorted(identity.items()), replayed, bool(parameters), cut)
+    facts = (engine.label, engine.device, engine.dtype, sorted(identity.items()), bool(parameters), cut)
     digest = hashlib.sha256(repr((SCHEMA, facts, program)).encode()).hexdigest()
-    return Subject(network, engine.label, engine.device, engine.dtype, identity, replayed, bool(parameters), digest)
+    return Subject(network, engine.label, engine.device, engine.dtype, identity, bool(parameters), digest)
 
 
 def layer_blocks(engine: Engine, parameters: Mapping[str, LayerParameters], layer: str) -> str:
@@ -109,16 +114,17 @@ def folder() -> Path:
     return Path(given or os.path.join(cache, "spcli")) / "checks"
 
 
-def recall(subject: Subject) -> Verdict | None:
-    """The verdict on such frames, where one is kept."""
+def recall(subject: Subject) -> Verdicts:
+    """The verdicts that are kept on such frames."""
     stored = _read(folder() / f"{subject.digest}.json")
-    return None if stored is None else stored.verdict
+    return {} if stored is None else stored.verdicts
 
 
-def keep(subject: Subject, verdict: Verdict) -> None:
-    """Keep a verdict; where that cannot be written, the next process finds it anew."""
+def keep(subject: Subject, way: str, verdict: Verdict) -> None:
+    """Keep a verdict; where that cannot be written, or another process writes as well, the next one finds it anew."""
+    stored = Stored(SCHEMA, subject, {**recall(subject), way: verdict})
     with suppress(SpcliError), replacing(str(folder() / f"{subject.digest}.json")) as stream:
-        stream.write(msgspec.json.format(msgspec.json.encode(Stored(SCHEMA, subject, verdict))))
+        stream.write(msgspec.json.format(msgspec.json.encode(stored)))
 
 
 def kept() -> list[Stored]:
@@ -131,7 +137,7 @@ def kept() -> list[Stored]:
 
 
 def _order(subject: Subject) -> tuple[Any, ...]:
-    return subject.network, subject.engine, subject.dtype, not subject.values, subject.replayed, subject.digest
+    return subject.network, subject.engine, subject.dtype, not subject.values, subject.digest
 
 
 def _read(path: Path) -> Stored | None:
@@ -140,4 +146,4 @@ def _read(path: Path) -> Stored | None:
         stored = msgspec.json.decode(path.read_bytes(), type=Stored)
     except (OSError, msgspec.DecodeError):
         return None
-    return stored if stored.schema == SCHEMA else None
+    return stored if stored.schema == SCHEMA and stored.verdicts else None

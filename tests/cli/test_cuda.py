@@ -255,8 +255,8 @@ def wrong_kernel(with_device, torch_on_a_card, monkeypatch, tmp_path_factory):
 
 
 WRONG = re.compile(
-    r"the first frame of tiny by the triton engine on the interpreter is wrong: layer enter \(\d+x\d+x\d+, .* taps, "
-    r".* stages\) has a relative L2 error of \S+, and 1e-05 is allowed; the torch engine goes on"
+    r"the first frame of tiny by the triton engine on the interpreter is wrong: layer enter \(\d+x\d+x\d+, \d+ taps, "
+    r".* stages?\) has a relative L2 error of \S+, and 1e-05 is allowed; the torch engine goes on"
 )
 
 
@@ -272,7 +272,7 @@ def test_a_wrong_first_frame_is_the_torch_engines_and_the_warning_names_layer_bl
     found, right = (np.load(tmp_path / name / "thin.features.npz")["features"] for name in ("out", "cpu"))
     np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)
     doctor = spcli("doctor")
-    listed = [each for each in doctor.record["checks"] if each["name"] == "the first frame of tiny"]
+    listed = [each for each in doctor.record["checks"] if each["name"] == "frames of tiny"]
     assert [(each["ok"], "torch engine" in each["detail"]) for each in listed] == [(True, True), (False, False)]
     assert "is allowed" in listed[1]["detail"] and doctor.code == 3
 
@@ -346,8 +346,11 @@ def test_warming_up_compares_a_frame_step_by_step_and_one_that_is_a_recording(cu
     # The frame that is compared layer by layer, the one that shows how long lists are, and the first that is replayed.
     assert [type(runner).__name__ for runner in runners] == ["StepRunner", "CudaRunner", "CudaRunner"]
     assert warmth.seconds > 0 and warmth.folder and warmth.wrong == ()
-    checked = [(stored.subject.network, stored.subject.replayed, stored.verdict.ok) for stored in kept()]
-    assert checked == [("quickstart", False, True), ("quickstart", True, True)]
+    (stored,) = kept()
+    assert stored.subject.network == "quickstart"
+    steps, replayed = sorted(stored.verdicts, key=len)
+    assert replayed == f"replayed, {steps}" and steps.startswith("bb 512s 512s ")
+    assert stored.worst.ok
 
 
 def lines(outcome):

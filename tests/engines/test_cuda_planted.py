@@ -122,7 +122,7 @@ def test_a_wrong_kernel_is_found_in_the_first_frame(
     (sentence,) = found.warnings
     assert sentence.startswith("the first frame of planted by the triton engine on ")
     assert f"is wrong: {said}" in sentence and " engine goes on" in sentence
-    assert [stored.verdict.ok for stored in kept() if stored.subject.engine == "triton"] == [False]
+    assert [stored.worst.ok for stored in kept() if stored.subject.engine == "triton"] == [False]
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -31,7 +31,8 @@ LAYERS = tuple(BUILDER.layers)
 class Engine(TorchEngine):
     """torch on the processor, under a name that has a fallback; counts its frames and gets `wrong` ones wrong.
 
-    Frames are counted over all runners, from 0. An engine of depth 3 replays what its runner has seen before.
+    Frames are counted over all runners, from 0. An engine of depth 3 replays what its runner has seen before, and takes
+    larger blocks from 150 rows on.
     """
 
     name = "cuda"
@@ -41,7 +42,7 @@ class Engine(TorchEngine):
     def __init__(self, wrong: Any = (), depth: int = 1, dtype: str = "float32", cut: str = "64x64x32") -> None:
         super().__init__("cpu", dtype)
         self.wrong, self.depth, self.cut = wrong, depth, cut
-        self.frames: list[tuple[int, bool]] = []
+        self.frames: list[tuple[int, str]] = []
 
     def blocks(self, in_channels: int, out_channels: int, volume: int) -> str:
         return self.cut
@@ -66,9 +67,12 @@ class Runner:
         return ticket
 
     def result(self, ticket: int) -> Frame:
-        frame = replace(self.runner.result(ticket), replayed=self.depth > 1 and self.seen > 0)
+        frame = self.runner.result(ticket)
+        if self.engine.depth > 1:
+            way = ["64", "128"][frame.sites[0] > 150]
+            frame = replace(frame, way=f"replayed, {way}" if self.depth > 1 and self.seen else way)
         self.seen += 1
-        self.engine.frames.append((self.layers, frame.replayed))
+        self.engine.frames.append((self.layers, frame.way))
         if len(self.engine.frames) - 1 in self.engine.wrong:
             for output in frame.outputs.values():
                 output.features[:] *= 1.5
@@ -102,7 +106,7 @@ def test_the_first_frame_is_compared_with_every_layer_and_given_out_with_what_wa
     assert found.engine is engine and found.itself and found.warnings == ()
     assert found.verdict is not None and found.verdict.ok and found.verdict.layer in LAYERS
     assert 0 < found.verdict.error < found.verdict.allowed == 1e-5
-    assert engine.frames == [(len(LAYERS), False)]
+    assert engine.frames == [(len(LAYERS), "")]
     assert list(found.frame.outputs) == [LAYERS[-1]] and found.frame.rulebooks == {}
     assert {counts.pairs_per_output_max for counts in found.frame.counts.values()} == {0}
 
@@ -117,16 +121,31 @@ def test_what_was_found_once_is_not_compared_again() -> None:
     assert len(engine.frames) == 4
 
 
-def test_the_first_replayed_frame_is_compared_too_and_then_frames_may_be_in_flight() -> None:
-    """The second frame goes step by step, to learn how long lists are: nothing new is to be seen in it."""
+def test_the_first_frame_of_every_way_that_an_engine_takes_is_compared() -> None:
+    """The second goes as the first did, step by step, to learn how long lists are: nothing new is to be seen in it."""
     engine = Engine(depth=3)
     runner = CheckedRunner(engine, task(), "first")
-    compared = []
-    for seed in range(1, 6):
-        compared.append((runner.depth, run(runner, seed).itself))
-    assert compared == [(1, True), (1, False), (1, True), (3, False), (3, False)]
-    assert [replayed for _, replayed in engine.frames] == [False, False, True, True, True]
-    assert CheckedRunner(engine, task(), "first").depth == 3
+    compared = [run(runner, seed, sites).itself for seed, sites in enumerate((200, 200, 200, 200, 100, 100, 200))]
+    assert compared == [True, False, True, False, True, False, False]
+    assert [way for _, way in engine.frames] == ["128", "128", *["replayed, 128"] * 2, *["replayed, 64"] * 2,
+                                                 "replayed, 128"]  # fmt: skip
+    again = CheckedRunner(engine, task(), "first")
+    assert run(again, 8, 200).itself is False and run(again, 9, 200).itself is False
+
+
+def test_frames_in_flight_of_an_engine_that_was_found_wrong_are_computed_anew() -> None:
+    """The third frame is the first that is replayed, and wrong; the two behind it have begun by then."""
+    engine = Engine(wrong={2, 3, 4}, depth=3)
+    runner = CheckedRunner(engine, task(), "first")
+    for seed in (1, 2):
+        run(runner, seed)
+    tickets = [runner.submit(tensor(seed, 200)) for seed in (3, 4, 5)]
+    found = [runner.result(ticket) for ticket in tickets]
+    assert [each.engine.label for each in found] == ["torch"] * 3
+    assert [len(each.warnings) for each in found] == [1, 0, 0]
+    for seed, each in zip((3, 4, 5), found, strict=True):
+        right = by_cpu(seed).outputs[LAYERS[-1]].features
+        assert relative_error(each.frame.outputs[LAYERS[-1]].features, right) < 1e-5
 
 
 def test_every_frame_is_compared_where_all_are_to_be() -> None:
@@ -174,7 +193,7 @@ def test_a_wrong_replay_is_found_in_what_is_wanted() -> None:
     runner = CheckedRunner(engine, task(), "first")
     found = [run(runner, seed) for seed in (1, 2, 3)]
     assert [each.engine.label for each in found] == ["triton", "triton", "torch"]
-    assert found[2].warnings[0].startswith("a replayed frame of small by the triton engine on H100 is wrong: layer ")
+    assert found[2].warnings[0].startswith("a frame of small by the triton engine on H100 is wrong: layer ")
 
 
 def test_where_torch_is_wrong_too_the_cpu_engine_goes_on_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +254,7 @@ def test_where_memory_is_short_for_every_layer_only_what_is_wanted_is_compared()
 
     engine = Small()
     assert run(CheckedRunner(engine, task(), "first")).itself
-    assert engine.frames == [(1, False)]
+    assert engine.frames == [(1, "")]
 
 
 # What a scan shows
@@ -348,18 +367,19 @@ def test_a_verdict_is_kept_with_what_it_is_about(own_cache: str) -> None:
     (path,) = (Path(own_cache) / "checks").iterdir()
     stored = json.loads(path.read_text())
     assert path.stem == stored["subject"].pop("digest")
-    assert stored["schema"] == "spcli.check/1" and stored["verdict"]["wrong"] == ""
+    assert stored["schema"] == "spcli.check/1"
+    assert {way: verdict["wrong"] for way, verdict in stored["verdicts"].items()} == {"": ""}
     versions = stored["subject"].pop("identity")
     assert versions.pop("card") == "H100" and {"torch", "spcli"} <= set(versions)
     assert stored["subject"] == {
-        "network": "small", "engine": "triton", "device": "cpu", "dtype": "float32", "replayed": False, "values": True,
+        "network": "small", "engine": "triton", "device": "cpu", "dtype": "float32", "values": True,
     }  # fmt: skip
 
 
 def test_whatever_may_change_the_bits_changes_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
-    def digest(engine: Any, builder: ProgramBuilder = BUILDER, parameters: Any = None, replayed: bool = False) -> str:
+    def digest(engine: Any, builder: ProgramBuilder = BUILDER, parameters: Any = None) -> str:
         given = builder.parameters if parameters is None else parameters
-        return subject_of("small", engine, builder.program(), given, replayed).digest
+        return subject_of("small", engine, builder.program(), given).digest
 
     other = Engine()
     other.identity = lambda: {"card": "A100"}  # type: ignore[method-assign]
@@ -369,7 +389,6 @@ def test_whatever_may_change_the_bits_changes_the_digest(monkeypatch: pytest.Mon
         digest(Engine()),
         digest(Engine(dtype="float16")),
         digest(Engine(cut="128x64x32")),
-        digest(Engine(), replayed=True),
         digest(Engine(), parameters={}),
         digest(Engine(), small_net()),
         digest(other),
@@ -379,7 +398,7 @@ def test_whatever_may_change_the_bits_changes_the_digest(monkeypatch: pytest.Mon
     shallow = ProgramBuilder([(11, 32, 32)], 4)
     shallow.convolve(shallow.build_map(0, CUBE3), 0, 16)
     digests.append(digest(Engine(), shallow))
-    assert digests.pop(5) == digests[0], "the same program, made anew"
+    assert digests.pop(4) == digests[0], "the same program, made anew"
     assert len(set(digests)) == len(digests)
     monkeypatch.setattr("spcli.pipeline.verdicts.__version__", "9")
     assert digest(Engine()) not in digests
@@ -410,10 +429,10 @@ import sys
 from spcli import __version__
 from spcli.pipeline.verdicts import Subject, Verdict, keep, recall
 
-subject = Subject("small", "triton", "cuda", "float32", {"spcli": __version__}, False, True, "digest")
+subject = Subject("small", "triton", "cuda", "float32", {"spcli": __version__}, True, "digest")
 for _ in range(50):
-    keep(subject, Verdict("", "a" * (1 + 1000 * int(sys.argv[1])), 1e-7, 1e-5))
-    assert recall(subject) is not None
+    keep(subject, "", Verdict("", "a" * (1 + 1000 * int(sys.argv[1])), 1e-7, 1e-5))
+    assert recall(subject)[""].ok
 """
 
 

@@ -157,12 +157,6 @@ def blocks_for(dtype: str, in_channels: int, out_channels: int, volume: int) -> 
     return Blocks(rows, columns, depth, 1, warps, stages)
 
 
-def describe(blocks: Blocks) -> str:
-    """How a layer is cut, in a few words."""
-    cut = f"{blocks.rows}x{blocks.columns}x{blocks.depth}, {blocks.taps} taps"
-    return f"{cut}, {blocks.warps} warps, {blocks.stages} stages"
-
-
 def _scaled(in_channels: int, out_channels: int, volume: int) -> Blocks:
     depth = max(4, _power_of_two(in_channels))
     taps = 1 if volume == 1 else min(max(1, 512 // depth), _power_of_two(volume))
@@ -183,8 +177,11 @@ def _halved(shape: Blocks) -> Blocks:
     return replace(shape, rows=64, warps=max(shape.warps // 2, 4)) if shape.rows > 64 else shape
 
 
-def described(shape: Blocks) -> str:
-    """A shape in a few words, with what it becomes on small levels."""
+def describe(shape: Blocks) -> str:
+    """A shape in one line, as "128x64x64, 1 tap, 8 warps, 5 stages (64 rows on small levels)".
+
+    The three numbers are rows and columns of outputs, and input channels of one tap in a product.
+    """
     small = "" if scaled() or _halved(shape) == shape else f" ({_halved(shape).rows} rows on small levels)"
     taps, stages = (f"{number} {noun}{'s' * (number > 1)}" for number, noun in (
         (shape.taps, "tap"), (shape.stages, "stage")))  # fmt: skip

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from spcli.engines.base import Epilogue, LayerParameters
-from spcli.engines.cuda.arrays import STORAGE, empty
-from spcli.engines.cuda.blocks import Blocks, blocks_for, described, on_level
+from spcli.engines.cuda.arrays import empty
+from spcli.engines.cuda.blocks import Blocks, blocks_for, on_level
 from spcli.engines.cuda.kernels import convolve as kernels
 from spcli.engines.cuda.launch import INTERPRETED, device, launch
 from spcli.engines.cuda.rulebook import CudaMap
 from spcli.engines.cuda.tiles import is_long, tiles_of
+from spcli.engines.tensors import STORAGE, rounded_weights
 
 
 @dataclass(frozen=True)
@@ -53,33 +53,11 @@ def pack(parameters: LayerParameters, dtype: str) -> CudaPacked:
     columns, channels = (-(-size // step) * step for size, step in (
         (out_channels, blocks.columns), (in_channels, blocks.depth)))  # fmt: skip
     packed = torch.zeros((volume, columns, channels), dtype=STORAGE[dtype])
-    packed[:, :out_channels, :in_channels] = torch.from_numpy(_rounded(weight.transpose(1, 0, 2), dtype))
+    packed[:, :out_channels, :in_channels] = torch.from_numpy(rounded_weights(weight.transpose(1, 0, 2), dtype))
     shift = torch.zeros(columns, dtype=torch.float32)
     if parameters.shift is not None:
         shift[:out_channels] = torch.from_numpy(np.asarray(parameters.shift, np.float64).astype(np.float32))
     return CudaPacked(packed.to(device()), shift.to(device()), in_channels, out_channels, volume, dtype, blocks)
-
-
-def describe(packed: CudaPacked) -> str:
-    """The block shapes of a layer in one line, as "128x64x64, 1 tap, 8 warps, 5 stages (64 rows on small levels)".
-
-    The three numbers are rows and columns of outputs, and input channels of one tap in a product.
-    """
-    return described(packed.blocks)
-
-
-def _rounded(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
-    """float64 values rounded to the nearest of a format; an array that holds them exactly."""
-    values = np.ascontiguousarray(values)
-    with np.errstate(over="ignore"):
-        if dtype == "float16":
-            return values.astype(np.float16)
-        bits = values.view(np.int64)
-        if dtype == "tf32":  # 10 of 52 bits of mantissa, ties away from zero
-            bits = (bits + (1 << 41)) & -(1 << 42)
-        elif dtype == "bfloat16":  # 7 of 52, ties to even
-            bits = (bits + ((1 << 44) - 1) + ((bits >> 45) & 1)) & -(1 << 45)
-        return np.where(np.isfinite(values), bits.view(np.float64), values).astype(np.float32)
 
 
 def convolve(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spcli.engines.base import Engine, Epilogue, KernelCounts, LayerParameters, Points, Runner, Voxels, Want
 from spcli.engines.cuda import arrays, convolve, pointwise, pool, rulebook, rules, sites, voxelize
-from spcli.engines.cuda.arrays import STORAGE, empty
+from spcli.engines.cuda.arrays import empty
 from spcli.engines.cuda.blocks import blocks_for, describe
 from spcli.engines.cuda.capacity import Capacity, ExactCapacity
 from spcli.engines.cuda.compiled import counted_kernels
@@ -25,7 +25,7 @@ from spcli.engines.cuda.rulebook import CudaMap
 from spcli.engines.cuda.runner import CudaRunner, StepRunner
 from spcli.engines.cuda.runs import VoxelOptions
 from spcli.engines.cuda.sites import CudaSites
-from spcli.engines.tensors import torch_identity
+from spcli.engines.tensors import STORAGE, torch_identity
 from spcli.geometry import ConvGeometry
 from spcli.grid import VoxelSpec
 from spcli.program import Activation, Program

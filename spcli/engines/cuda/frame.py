@@ -130,7 +130,7 @@ class CapturedFrame:
             tensors[name] = SparseTensor(features.rows(count), index, shapes[slot], self._batch_size)
         return Frame(
             sites, shapes, tensors, self._rulebooks(shapes), self._rule_counts(numbers, sites, shapes), counts,
-            scan.grid, self._clock.seconds(), True,
+            scan.grid, self._clock.seconds(), f"replayed, {self._job.steps.way(self._made.index)}",
         )  # fmt: skip
 
     @property

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from spcli.engines.base import Points
 from spcli.engines.bounds import grid_of
 from spcli.engines.checks import check_indices
-from spcli.engines.cuda.arrays import STORAGE, empty, rounded_to_tf32
+from spcli.engines.cuda.arrays import empty
 from spcli.engines.cuda.capture import host_buffer
 from spcli.engines.cuda.points import DeviceGrid, DevicePoints
 from spcli.engines.cuda.sites import CudaSites
+from spcli.engines.tensors import STORAGE, rounded_to_tf32
 from spcli.grid import VoxelGrid, VoxelSpec
 from spcli.sparse_tensor import SparseTensor
 

@@ -19,22 +19,20 @@ import triton
 from triton.runtime.errors import OutOfResources, PTXASError
 
 from spcli.engines import toolchain
-from spcli.errors import DeviceError
+from spcli.engines.tensors import memory_sentence
+from spcli.errors import DeviceError, EngineError
 
-SMALLER = "use larger voxels, a smaller range or --dtype float16"
-SIZES = re.compile(
-    r"Tried to allocate ([\d.]+ \w+).* total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free", re.S
-)
 LDCONFIG = "/sbin/ldconfig"  # Triton asks it where the driver's library is
 
 
 @contextmanager
 def device_errors() -> Iterator[None]:
-    """Turns errors that are the machine's into DeviceError; all others pass.
+    """Turns errors that are the machine's into sentences; all others pass.
 
     Raises:
-        DeviceError: the device has too little memory or is too small for a kernel; Triton finds no compiler or no
-            driver, its assembler fails, or it cannot write its cache.
+        DeviceError: the device has too little memory.
+        EngineError: it is too small for a kernel; Triton finds no compiler or no driver, its assembler fails, or it
+            cannot write its cache.
     """
     try:
         yield
@@ -47,7 +45,7 @@ def device_errors() -> Iterator[None]:
             traceback.clear_frames(None if each is None else each.__traceback__)
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
-        raise DeviceError(sentence) from error
+        raise (DeviceError if lacks_memory(error) else EngineError)(sentence) from error
 
 
 def explained(error: Exception) -> str | None:
@@ -69,21 +67,12 @@ def lacks_memory(error: BaseException) -> bool:
 def _runtime_sentence(error: RuntimeError) -> str | None:
     message = str(error)
     if lacks_memory(error):
-        return _memory_sentence(message if "out of memory" in message else str(error.__context__))
+        return memory_sentence(message if "out of memory" in message else str(error.__context__))
     if "C compiler" in message:
         return toolchain.missing() or message.splitlines()[0]
     if message.startswith("Cannot find ptxas"):
         return "Triton's assembler ptxas is missing; install triton again, or name a ptxas in TRITON_PTXAS_PATH"
     return None
-
-
-def _memory_sentence(message: str) -> str:
-    """torch's message says what was asked for and what is free; pinned host memory has a message without numbers."""
-    sizes = SIZES.search(message)
-    if sizes is None:
-        return f"the device has not enough memory ({message.splitlines()[0]}); {SMALLER}"
-    wanted, total, free = sizes.groups()
-    return f"the device has not enough memory: {wanted} asked for, {free} of {total} free; {SMALLER}"
 
 
 def _program_sentence(error: CalledProcessError) -> str | None:

@@ -15,11 +15,12 @@ from triton import cdiv, next_power_of_2
 
 from spcli.engines.base import Epilogue, LayerParameters
 from spcli.engines.cuda import arrays, rulebook
-from spcli.engines.cuda.arrays import STORAGE, empty, zeroed
+from spcli.engines.cuda.arrays import empty, zeroed
 from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.kernels import pointwise as kernels
 from spcli.engines.cuda.launch import call, launch
 from spcli.engines.cuda.sites import CudaSites
+from spcli.engines.tensors import STORAGE
 from spcli.program import NO_ACTIVATION, Activation
 
 # Elements of one program's block: 16 a thread, 8 where each has an address of its own or is a float64. An interpreter

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 from triton import cdiv, next_power_of_2
 
-from spcli.engines.cuda.arrays import STORAGE, empty
+from spcli.engines.cuda.arrays import empty
 from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.kernels import pool as kernels
 from spcli.engines.cuda.launch import launch
 from spcli.engines.cuda.pointwise import tile
 from spcli.engines.cuda.rulebook import CudaMap
 from spcli.engines.cuda.sites import CudaSites
+from spcli.engines.tensors import STORAGE
 
 # How many programs share the rows of one scan, and what each takes at once; an interpreter runs them in turn.
 PARTS, SCALED_PARTS = 64, 4

@@ -32,7 +32,8 @@ from spcli.engines.cuda.inputs import ExaminedScan, Kind, examine
 from spcli.engines.cuda.launch import INTERPRETED
 from spcli.engines.cuda.memory import device_errors, lacks_memory
 from spcli.engines.cuda.sites import check_cells
-from spcli.engines.eager import EagerRunner, check_rows
+from spcli.engines.cuda.ways import way_through
+from spcli.engines.eager import EagerRunner, Index, check_rows
 from spcli.grid import fixed_grid
 from spcli.program import CompressHeight, MakeDense, Program
 from spcli.sparse_tensor import SparseTensor
@@ -47,6 +48,10 @@ class StepRunner(EagerRunner):
     def compute(self, scan: Points | SparseTensor) -> Frame:
         """One frame, from its scan to host arrays."""
         return super().compute(scan)
+
+    def way(self, index: Index) -> str:
+        """How sites are found, and how many rows each convolution takes at once, sorted or not."""
+        return way_through(self.program, index, self.packed)
 
     def wait(self) -> None:
         """Waits for the device."""

@@ -37,13 +37,18 @@ class Tiles:
 
 def tiles_of(source: CudaMap, rows: int, dtype: str) -> Tiles:
     """The tiles of a map, made when they are first asked for."""
-    ordered = blocks.sorts_rows(dtype, source.geometry.volume, _upwards(source), source.outputs.capacity)
+    ordered = sorts_rows(source, dtype)
     if ordered and "order" not in source.tiles:
         source.tiles["order"] = _order(source)
     if (rows, ordered) not in source.tiles:
         source.tiles[rows, ordered] = _list_taps(source, rows, source.tiles["order"] if ordered else None)
     tiles: Tiles = source.tiles[rows, ordered]
     return tiles
+
+
+def sorts_rows(source: CudaMap, dtype: str) -> bool:
+    """Whether the rows of a map are taken in the order of the taps they have."""
+    return blocks.sorts_rows(dtype, source.geometry.volume, _upwards(source), source.outputs.capacity)
 
 
 def _upwards(source: CudaMap) -> bool:

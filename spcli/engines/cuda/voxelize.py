@@ -12,7 +12,7 @@ from triton import next_power_of_2
 
 from spcli.engines.base import Points, Voxels
 from spcli.engines.bounds import grid_of
-from spcli.engines.cuda.arrays import STORAGE, download, empty, upload, zeroed
+from spcli.engines.cuda.arrays import download, empty, upload, zeroed
 from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.capacity import Capacity
 from spcli.engines.cuda.kernels import voxelize as kernels
@@ -30,6 +30,7 @@ from spcli.engines.cuda.runs import (
     sorted_points,
 )
 from spcli.engines.cuda.sites import CudaSites, check_cells
+from spcli.engines.tensors import STORAGE
 from spcli.grid import PointCounts, ScanCounts, VoxelCounts, VoxelSpec
 
 TALLY = 7  # active, nonfinite, out_of_range, over_max_points, over_max_voxels, fullest, dropped
