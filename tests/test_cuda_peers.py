@@ -209,6 +209,9 @@ def test_our_contestant_computes_the_cpus_features_stage_by_stage(
         load_engine("cuda")
     except DeviceError as reason:
         pytest.skip(f"engine cuda: {reason}")
+    from spcli.engines.cuda.runner import CudaRunner
+
+    monkeypatch.setattr(CudaRunner, "proved", 0)
     monkeypatch.setattr(frames, "WARM_UP", 0)
     given = Namespace(dtype=["float32"], rounds=1, frames=1, cold=False)
     result = frames.frame_result(two_layers, given, Rates(1e12, {"float32": 1e14}))

@@ -17,7 +17,7 @@ from spcli.engines.cuda.capacity import FixedCapacity
 from spcli.engines.cuda.capture import Stream
 from spcli.engines.cuda.engine import CudaEngine
 from spcli.engines.cuda.inputs import PointsInput, PointsKind, examine
-from spcli.engines.cuda.runner import PROVED, CudaRunner, LearningRunner
+from spcli.engines.cuda.runner import CudaRunner, LearningRunner
 from spcli.engines.cuda.runs import VoxelOptions
 from spcli.engines.cuda.voxelize import record
 from spcli.engines.eager import Index, walk_index
@@ -67,7 +67,7 @@ class Contestant:
 
     def frames_a_second(self, count: int) -> float:
         """Frames a second of a stream, host points to host features, as many in flight as the runner takes."""
-        self._stream_of(PROVED + self._runner.depth)  # captures what is not yet
+        self._stream_of(self._runner.proved + self._runner.depth)  # captures what is not yet
         started = perf_counter()
         self._stream_of(count)
         return count / (perf_counter() - started)

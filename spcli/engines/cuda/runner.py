@@ -38,8 +38,6 @@ from spcli.grid import fixed_grid
 from spcli.program import CompressHeight, MakeDense, Program
 from spcli.sparse_tensor import SparseTensor
 
-PROVED = 10  # frames of a kind after which more than one of them is captured
-
 
 class StepRunner(EagerRunner):
     """One operation after another, for debugging: `--no-graph`."""
@@ -106,9 +104,14 @@ class FrameSlot:
 
 
 class CudaRunner:
-    """Replays one graph per frame. Up to `depth` frames are in flight, each in buffers and on a stream of its own."""
+    """Replays one graph per frame. Up to `depth` frames are in flight, each in buffers and on a stream of its own.
+
+    Attributes:
+        proved: frames of a kind and size that take turns in one captured frame before more are captured.
+    """
 
     depth = 3
+    proved = 10
 
     @device_errors()
     def __init__(self, engine: CapacityEngine, program: Program, parameters: Mapping[str, LayerParameters], want: Want):
@@ -187,7 +190,7 @@ class CudaRunner:
             found = next((slot for slot in ready if not slot.busy), None)
             if found is not None:
                 return found
-            if free and (not ready or known.frames >= PROVED):
+            if free and (not ready or known.frames >= self.proved):
                 return min(free, key=lambda slot: slot.captured is not None)
             self._end_oldest()
 
