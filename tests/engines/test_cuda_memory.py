@@ -156,7 +156,7 @@ def test_a_kernel_too_large_for_the_device_is_told_with_both_sizes() -> None:
     from triton.runtime.errors import OutOfResources
 
     sentence = told(OutOfResources(147456, 101376, "shared memory"))
-    assert "147456 of shared memory" in sentence and "the device has 101376" in sentence and "--dtype" in sentence
+    assert "147456 bytes of shared memory" in sentence and "the device has 101376" in sentence and "--dtype" in sentence
 
 
 @pytest.fixture

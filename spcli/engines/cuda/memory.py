@@ -115,7 +115,8 @@ def _assembler_sentence(error: PTXASError) -> str:
 
 
 def _resources_sentence(error: OutOfResources) -> str:
-    wanted = f"{error.required} of {error.name}, and the device has {error.limit}"
+    units = {"shared memory": "bytes of shared memory", "tensor memory": "columns of tensor memory"}
+    wanted = f"{error.required} {units.get(error.name, error.name)}, and the device has {error.limit}"
     return f"a kernel needs {wanted}; use another --dtype, or --device cpu"
 
 
