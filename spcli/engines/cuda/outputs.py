@@ -11,13 +11,14 @@ import triton
 
 from spcli.engines.checks import three
 from spcli.engines.cuda.arrays import empty, zeroed
+from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.capacity import Capacity
 from spcli.engines.cuda.kernels import outputs as kernels
 from spcli.engines.cuda.launch import call, launch
 from spcli.engines.cuda.sites import Bitmap, CudaSites, bitmap_words, block_of, check_cells, empty_keys
 from spcli.geometry import ConvGeometry
 
-_CHUNK = 1024  # words that a program lists at a time
+_CHUNK, _SCALED_CHUNK = 128, 1024  # words that a program lists at a time; an interpreter pays by program
 _MOST_BLOCKS = 4096  # each adds up the counts of those before it
 
 
@@ -87,7 +88,8 @@ def reached_sites(sites: CudaSites, out_shape: tuple[int, ...], window: Window, 
 
 def _marked_outputs(sites: CudaSites, outputs: CudaSites, window: Window, capacity: Capacity, words: int) -> CudaSites:
     """Output sites by way of a bitmap: set bits, then list them in order."""
-    block_words = _CHUNK * triton.next_power_of_2(triton.cdiv(words, _CHUNK * _MOST_BLOCKS))
+    chunk = _SCALED_CHUNK if scaled() else _CHUNK
+    block_words = chunk * triton.next_power_of_2(triton.cdiv(words, chunk * _MOST_BLOCKS))
     blocks, even = triton.cdiv(words, block_words), words + words % 2
     cleared = zeroed(even + 1 + blocks, torch.int64)
     bitmap, marked = Bitmap(cleared[:words], empty(words, torch.int32)), cleared[even:].view(torch.int32)
@@ -97,11 +99,20 @@ def _marked_outputs(sites: CudaSites, outputs: CudaSites, window: Window, capaci
     launch(
         kernels.emit_marked,
         (blocks,),
-        *(bitmap.words, bitmap.base, marked, listed.shape, listed.indices, listed.total, words, length),
+        *(
+            bitmap.words.view(torch.int16),
+            bitmap.base,
+            marked,
+            listed.shape,
+            listed.indices,
+            listed.total,
+            words,
+            length,
+        ),
         NDIM=listed.ndim,
         BLOCK_WORDS=block_words,
-        CHUNK=_CHUNK,
-        num_warps=8,
+        CHUNK=chunk,
+        num_warps=4,
     )
     return listed
 

@@ -117,12 +117,13 @@ def mark_outputs(
 
 @triton.jit(do_not_specialize=["words", "capacity"])
 def emit_marked(
-    words_ptr, base_ptr, marked_ptr, shape_ptr, indices_ptr, total_ptr, words, capacity,
+    quarters_ptr, base_ptr, marked_ptr, shape_ptr, indices_ptr, total_ptr, words, capacity,
     NDIM: tl.constexpr, BLOCK_WORDS: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
     """Lists the sites of a bitmap in raster order and gives each word its base; one program per block of words.
 
-    Words beyond the capacity keep the rows they would have had: whoever looks one up compares it with the total.
+    Sites of a quarter of a word are listed one after another, quarters side by side: the fullest decides how long that
+    takes. Words beyond the capacity keep the rows they would have had: whoever looks one up compares it with the total.
     """
     block = tl.program_id(0)
     if block == 0:
@@ -130,32 +131,33 @@ def emit_marked(
     if tl.load(marked_ptr + 1 + block) == 0:
         return
     row = tl.zeros([], tl.int32)
-    for start in range(0, block, CHUNK):
-        earlier = start + tl.arange(0, CHUNK)
+    for start in range(0, block, 4 * CHUNK):
+        earlier = start + tl.arange(0, 4 * CHUNK)
         row += tl.sum(tl.load(marked_ptr + 1 + earlier, mask=earlier < block, other=0), axis=0)
     for start in range(0, BLOCK_WORDS, CHUNK):
-        number = block * BLOCK_WORDS + start + tl.arange(0, CHUNK)
-        word = tl.load(words_ptr + number, mask=number < words, other=0)
-        count = popcount(word)
+        quarter = (block * BLOCK_WORDS + start) * 4 + tl.arange(0, 4 * CHUNK)
+        bits = tl.load(quarters_ptr + quarter, mask=quarter < words * 4, other=0).to(tl.int32) & 0xFFFF
+        count = popcount(bits.to(tl.int64))
         first = row + tl.cumsum(count, axis=0) - count
-        tl.store(base_ptr + number, first, mask=word != 0)
-        _emit_words(word, number, first, tl.max(count, axis=0), shape_ptr, indices_ptr, capacity, NDIM)
+        tl.store(base_ptr + quarter // 4, first, mask=(quarter % 4 == 0) & (quarter < words * 4))
+        _emit_quarters(bits, quarter, first, tl.max(count, axis=0), shape_ptr, indices_ptr, capacity, NDIM)
         row += tl.sum(count, axis=0)
 
 
 @triton.jit
-def _emit_words(word, number, first, most, shape_ptr, indices_ptr, capacity, NDIM: tl.constexpr):
-    """Writes the sites of each word from row `first` on; no word has more than `most`."""
+def _emit_quarters(bits, quarter, first, most, shape_ptr, indices_ptr, capacity, NDIM: tl.constexpr):
+    """Writes the sites of each quarter of a word from row `first` on; none has more than `most`."""
     depth, height, width = tl.load(shape_ptr), tl.load(shape_ptr + 1), tl.load(shape_ptr + 2)
-    across = (width + 63) >> 6
-    line = number // across
-    column = number % across * 64
+    across = ((width + 63) >> 6) * 4
+    line = quarter // across
+    column = quarter % across * 16
+    batch, z, y = line // height // depth, line // height % depth, line % height
     for step in range(most):
         row = first + step
-        here = (word != 0) & (row < capacity)
-        x = column + popcount((word & -word) - 1)
-        _store_site(indices_ptr, row, here, line // height // depth, line // height % depth, line % height, x, NDIM)
-        word = word & (word - 1)
+        here = (bits != 0) & (row < capacity)
+        x = column + popcount(((bits & -bits) - 1).to(tl.int64))
+        _store_site(indices_ptr, row, here, batch, z, y, x, NDIM)
+        bits = bits & (bits - 1)
 
 
 @triton.jit
