@@ -45,8 +45,8 @@ NETWORKS = {
 SILENT = (convolve, tiles, pool, pointwise, rulebook, rules)
 HERE = Path(__file__).resolve().parent
 TYPES = {
-    torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32", torch.float64: "fp64", torch.int8: "i8", torch.int16: "i16",
-    torch.int32: "i32", torch.int64: "i64", torch.bool: "i1", torch.uint8: "u8",
+    torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32", torch.float64: "fp64", torch.int8: "i8",
+    torch.int16: "i16", torch.int32: "i32", torch.int64: "i64", torch.bool: "i1", torch.uint8: "u8",
 }  # fmt: skip
 
 
