@@ -1,4 +1,4 @@
-# make demo | test | soak | lint | docs | wheel | bench | cuda-bench | sanitize | cuda-check | compile-table
+# make demo | test | soak | lint | docs | wheel | bench | cuda-bench | cuda-day | sanitize | cuda-check | compile-table
 # Each makes .venv when it needs it and uses it again afterwards.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -13,7 +13,7 @@ SANITIZED := build/sanitize
 # numpy multiplies the interpreter's matrices; beside other workers its threads would only wait for each other.
 TESTS := OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal --durations 10
 
-.PHONY: demo test soak lint docs wheel bench cuda-bench sanitize cuda-check compile-table format clean
+.PHONY: demo test soak lint docs wheel bench cuda-bench cuda-day sanitize cuda-check compile-table format clean
 
 demo: $(VENV)/spcli.stamp
 	$(BIN)/spcli run --config configs/quickstart.yaml $(SCAN) -o out/demo --overwrite --format table
@@ -58,6 +58,11 @@ bench: $(VENV)/spcli.stamp
 # On a machine with a GPU. The spconv of PyPI is a build for the CPU: put one for CUDA into $(VENV) to have it compared.
 cuda-bench: $(VENV)/spcli.stamp
 	$(BIN)/python -m benchmarks.cuda.peers $(BENCH)
+
+# On a machine with a GPU, with PYTHON and its own torch: nothing is installed. DAY_PACKAGES names a folder with what that
+# Python lacks.
+cuda-day:
+	$(PYTHON) -m benchmarks.cuda.day $(if $(DAY_PACKAGES),--packages $(DAY_PACKAGES)) $(DAY)
 
 # The engine's tests once more over a build that stops at the first bad access or undefined step.
 sanitize: $(VENV)/test.stamp
