@@ -17,7 +17,7 @@ from benchmarks.common.paths import ROOT
 from benchmarks.cuda.day_steps import NotHere, Task, Wrong
 
 SOURCES = ROOT / "spcli" / "engines" / "cpu"
-FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-fopenmp")
+FLAGS = ("-std=gnu++17", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", "-fopenmp")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ def page(outcomes: Sequence[Outcome], seconds: float, rehearsal: bool) -> str:
 def verdict(outcomes: Sequence[Outcome]) -> str:
     """One line: what failed, or that nothing did, and what was not tried."""
     named = {state: [each.step.name for each in outcomes if each.state == state] for state in (*BAD, RUNNING)}
-    parts = [f"{state}: {', '.join(names)}." for state, names in named.items() if names]
+    no_card = outcomes[0].step.name == "environment" and outcomes[0].state == ABSENT
+    parts = ["No card: most of the day was not run."] if no_card else []
+    parts += [f"{state}: {', '.join(names)}." for state, names in named.items() if names]
     passed = sum(outcome.state == PASSED for outcome in outcomes)
     parts.append(f"{passed} of {len(outcomes)} steps passed.")
     for state in (ABSENT, NOT_RUN):
@@ -67,7 +69,7 @@ def _section(outcome: Outcome) -> list[str]:
         lines += [f"##{line}" if line.startswith("#") else line for line in text.splitlines()]
     if outcome.state in BAD or not result.exists():
         told = last_lines(outcome.log, LINES).replace("```", "'''")
-        lines += ["", f"The last {LINES} lines of its output:", "", "```text", told, "```"] if told else []
+        lines += ["", "The end of its output:", "", "```text", told, "```"] if told else []
     return lines
 
 

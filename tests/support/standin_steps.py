@@ -9,7 +9,7 @@ import sys
 
 from benchmarks.cuda.day_steps import NotHere, Task, Wrong
 
-GRANDCHILD = "import sys; print('ready', flush=True); sys.stdin.readline()"
+GRANDCHILD = "import os; print('ready', flush=True); os.read(os.pipe()[0], 1)"
 
 
 def passes(task: Task) -> None:
@@ -49,9 +49,7 @@ def waits(task: Task) -> None:
 def hangs(task: Task) -> None:
     """Waits for ever for a child that waits for ever in a session of its own; neither hears an interrupt."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    child = subprocess.Popen(
-        [sys.executable, "-ISc", GRANDCHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    )
+    child = subprocess.Popen([sys.executable, "-ISc", GRANDCHILD], stdout=subprocess.PIPE, start_new_session=True)
     assert child.stdout is not None and child.stdout.readline() == b"ready\n"
     task.say(f"child {child.pid}, parent {os.getpid()}")
     ready()
@@ -68,7 +66,7 @@ def sums_up(task: Task) -> None:
 
 
 def leaves_a_child(task: Task) -> None:
-    child = subprocess.Popen([sys.executable, "-ISc", GRANDCHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    child = subprocess.Popen([sys.executable, "-ISc", GRANDCHILD], stdout=subprocess.PIPE)
     assert child.stdout is not None and child.stdout.readline() == b"ready\n"
     task.say(f"child {child.pid}")
     os._exit(0)
