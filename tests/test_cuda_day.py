@@ -367,7 +367,7 @@ def test_the_first_step_is_rehearsed_with_a_stand_in_for_the_card(tmp_path: Path
     """From the command to the page. What takes longer is rehearsed in the long runs."""
     code, text = rehearse(tmp_path, ["--only", "environment"])
     assert code == 0, text
-    assert "**1 of 1 steps passed.**" in text and "**A rehearsal without a card.**" in text
+    assert "**1 of 1 steps rehearsed.**" in text and "**A rehearsal without a card.**" in text
     assert "\n* card: Stand-in card, sm_90, 1 MiB, driver 0.0" in text
     assert f"| numpy | {np.__version__} |" in text
     assert "cuda-day-" not in text.split("## ")[0]
@@ -389,7 +389,7 @@ def test_a_step_on_frames_is_rehearsed_in_this_process(
 def test_the_whole_day_is_rehearsed(cuda: Any, tmp_path: Path) -> None:
     code, text = rehearse(tmp_path, [])
     assert code == 0, text
-    assert f"**{len(STEPS)} of {len(STEPS)} steps passed.**" in text
+    assert f"**{len(STEPS)} of {len(STEPS)} steps rehearsed.**" in text
 
 
 def test_the_command_line_says_what_the_day_is() -> None:

@@ -41,7 +41,7 @@ def environment(task: Task) -> None:
         Wrong: a package is missing without which nothing runs.
     """
     card = _card()
-    facts = [("card", card or "none"), *_software(), *_machine()]
+    facts = [("card", card or "none"), *_software(), *_machine(task.rehearsal)]
     (task.folder / FACTS).write_text("".join(f"* {name}: {value}\n" for name, value in facts), encoding="utf-8")
     missing = [name for name in NEEDED if installed(name) is None]
     task.say("| package | version | without it |", "|---|---|---|")
@@ -143,14 +143,14 @@ def sources_digest(root: Path = ROOT) -> str:
     return total.hexdigest()[:12]
 
 
-def _machine() -> Iterator[tuple[str, str]]:
+def _machine(rehearsal: bool) -> Iterator[tuple[str, str]]:
     model = "unknown processor"
     with suppress(OSError, IndexError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
         model = re.findall(r"^model name\s*: (.*)$", text, re.MULTILINE)[0]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     yield "machine", f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, Linux {platform.release()}"
-    folder = data_folder()
+    folder = None if rehearsal else data_folder()
     yield "scans", f"the real ones in {folder.name}/" if folder else "synthetic streets; the real ones are not here"
     yield "date", datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 

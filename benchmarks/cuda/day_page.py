@@ -19,25 +19,26 @@ REHEARSED = (
 
 def page(outcomes: Sequence[Outcome], seconds: float, rehearsal: bool) -> str:
     """All of it as Markdown; it can be made at any moment of the day."""
-    lines = ["# The first day on a card", "", f"**{verdict(outcomes)}** {seconds:.0f} s in all.", ""]
+    passed, came_out = ("rehearsed", "what came out of stand-ins") if rehearsal else (PASSED, "what came out")
+    lines = ["# The first day on a card", "", f"**{verdict(outcomes, passed)}** {seconds:.0f} s in all.", ""]
     if rehearsal:
         lines += [REHEARSED, ""]
-    lines += [_facts(outcomes), "", "| step | state | s | what came out |", "|---|---|--:|---|"]
-    lines += [_row(outcome) for outcome in outcomes]
+    lines += [_facts(outcomes), "", f"| step | state | s | {came_out} |", "|---|---|--:|---|"]
+    lines += [_row(outcome, passed) for outcome in outcomes]
     for outcome in outcomes:
         if outcome.seconds is not None:
             lines += ["", *_section(outcome)]
     return "\n".join(lines) + "\n"
 
 
-def verdict(outcomes: Sequence[Outcome]) -> str:
+def verdict(outcomes: Sequence[Outcome], word: str = PASSED) -> str:
     """One line: what failed, or that nothing did, and what was not tried."""
     named = {state: [each.step.name for each in outcomes if each.state == state] for state in (*BAD, RUNNING)}
     no_card = outcomes[0].step.name == "environment" and outcomes[0].state == ABSENT
     parts = ["No card: most of the day was not run."] if no_card else []
     parts += [f"{state}: {', '.join(names)}." for state, names in named.items() if names]
     passed = sum(outcome.state == PASSED for outcome in outcomes)
-    parts.append(f"{passed} of {len(outcomes)} steps passed.")
+    parts.append(f"{passed} of {len(outcomes)} steps {word}.")
     for state in (ABSENT, NOT_RUN):
         names = [outcome.step.name for outcome in outcomes if outcome.state == state]
         parts += [f"{state.capitalize()}: {', '.join(names)}."] if names else []
@@ -52,8 +53,9 @@ def _facts(outcomes: Sequence[Outcome]) -> str:
     return "* machine: not known (yet)"
 
 
-def _row(outcome: Outcome) -> str:
-    state = f"**{outcome.state}**" if outcome.state in BAD else outcome.state
+def _row(outcome: Outcome, passed: str) -> str:
+    state = passed if outcome.state == PASSED else outcome.state
+    state = f"**{state}**" if outcome.state in BAD else state
     seconds = "" if outcome.seconds is None else f"{outcome.seconds:.0f}"
     title = f"[{outcome.step.title}](#{outcome.step.name})" if seconds else outcome.step.title
     return f"| {title} | {state} | {seconds} | {outcome.summary.replace('|', '/')} |"
