@@ -22,6 +22,7 @@ from benchmarks.cuda.day import Day, packages_in
 from benchmarks.cuda.day_environment import NEEDED as LISTED
 from benchmarks.cuda.day_run import ABSENT, FAILED, NOT_RUN, PASSED, RUNNING, STOPPED, Outcome, Schedule, environment_of
 from benchmarks.cuda.day_steps import REHEARSAL, STEPS, TOTAL, Step, Task
+from benchmarks.cuda.day_tests import Tally, to_the_end
 from spcli.doctor import NEEDED
 from spcli.engines import device
 from spcli.engines.device import CudaDriver
@@ -281,6 +282,35 @@ def test_the_recipe_for_the_cpu_engine_is_that_of_cmake() -> None:
     assert "-march=" in " ".join(recipe.libraries["_cpu_base"])
     assert {f"{name}" for name in recipe.sources} == {path.name for path in day_engine.SOURCES.glob("*.cpp")}
     assert "-ffp-contract=off" in recipe.common and recipe.special == {"convolve.cpp": ["-ffp-contract=fast"]}
+
+
+def test_a_command_that_is_interrupted_is_heard_to_its_end() -> None:
+    code = (
+        "import os\nprint(os.getpid(), flush=True)\n"
+        "try: os.read(os.pipe()[0], 1)\nexcept KeyboardInterrupt: print('3 passed, 1 left')"
+    )
+
+    def interrupt(line: str) -> None:
+        if line.strip().isdigit():
+            for pid in (os.getpid(), int(line)):
+                os.kill(pid, signal.SIGINT)
+
+    ended, text = to_the_end([sys.executable, "-IuSc", code], {}, interrupt)
+    assert (ended, text.splitlines()[1:]) == (0, ["3 passed, 1 left"])
+
+
+def test_tests_are_counted_while_they_end(tmp_path: Path) -> None:
+    tally = Tally(Task(tmp_path, False))
+    for line in (
+        "tests/a.py::test_b[FAILED] ",
+        "[gw0] [  1%] PASSED tests/a.py::test_b ",
+        "[gw1] [  2%] FAILED tests/a.py::test_c ",
+        "tests/a.py::test_d PASSED [ 3%]",
+        "FAILED tests/a.py::test_c - AssertionError",
+    ):
+        tally.take(line)
+    assert (tmp_path / "summary.txt").read_text("utf-8") == "2 passed, 1 failed, and not all were run"
+    assert (tmp_path / "result.md").read_text("utf-8") == "* `[gw1] [  2%] FAILED tests/a.py::test_c`\n"
 
 
 NCU = """\

@@ -80,7 +80,7 @@ STEPS = (
     Step("environment", "The machine", 20, f"{HERE}.day_environment:environment", on_card=False),
     Step("engine", "The CPU engine, compiled where it is missing", 40, f"{HERE}.day_engine:engine", on_card=False),
     Step("tests", "The CUDA engine's tests on the card", 150, f"{HERE}.day_tests:tests", notice=20),
-    Step("first-frame", "First frames of all presets, checked", 85, f"{HERE}.day_tests:first_frames"),
+    Step("first-frame", "First frames of all presets, checked", 85, f"{HERE}.day_tests:first_frames", notice=6),
     Step("ptxas", "Another ptxas, equal bits", 40, f"{HERE}.day_frames:other_assembler"),
     Step("races", "1,000 frames, three different scans in flight", 25, f"{HERE}.day_frames:races"),
     Step("sanitizer", "Every kernel under compute-sanitizer", 50, f"{HERE}.day_tests:sanitizer"),

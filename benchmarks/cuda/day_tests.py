@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -70,23 +71,26 @@ class Tally:
 def to_the_end(
     command: Sequence[str], environ: Mapping[str, str], each: Callable[[str], object] = lambda line: None
 ) -> tuple[int, str]:
-    """A command's exit code and output, which is passed on line by line.
-
-    An interrupt is left to it alone, so that it can sum up; this process goes on after it.
-    """
-    before = signal.signal(signal.SIGINT, lambda number, frame: None)  # unlike "ignore", not handed on to the command
+    """A command's exit code and output, which is passed on line by line."""
     lines = []
+    with interrupts_passed_on(), subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | environ, cwd=ROOT,
+        text=True, errors="replace",
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+            each(line)
+    return process.returncode, "".join(lines)
+
+
+@contextmanager
+def interrupts_passed_on() -> Iterator[None]:
+    """An interrupt, which all processes of a step get, is left to the commands; this process goes on after them."""
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)  # unlike "ignore", not handed on to a command
     try:
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | environ, cwd=ROOT,
-            text=True, errors="replace",
-        ) as process:  # fmt: skip
-            assert process.stdout is not None
-            for line in process.stdout:
-                print(line, end="", flush=True)
-                lines.append(line)
-                each(line)
-        return process.returncode, "".join(lines)
+        yield
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -116,8 +120,8 @@ def first_frames(task: Task) -> None:
     if bad:
         raise Wrong(f"not passed: {', '.join(bad)}")
     counts = [re.search(r"(\d+) kernels compiled", text) for _, text in ended.values()]
-    compiled = sum(int(count[1]) for count in counts if count)
-    task.conclude(f"passed in {', '.join(ended)}; {compiled} kernels compiled")
+    compiled = f"; {sum(int(count[1]) for count in counts if count)} kernels compiled" if any(counts) else ""
+    task.conclude(f"passed in {', '.join(ended)}{compiled}")
 
 
 def together(
@@ -132,7 +136,8 @@ def together(
             running[label] = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | more, cwd=ROOT
             )
-    codes = {label: process.wait() for label, process in running.items()}
+    with interrupts_passed_on():
+        codes = {label: process.wait() for label, process in running.items()}
     texts = {label: log.read_text(encoding="utf-8", errors="replace") for label, log in logs.items()}
     for label, text in texts.items():
         print(f"--- {label}: status {codes[label]}", text, sep="\n")
