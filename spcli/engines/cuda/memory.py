@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from subprocess import CalledProcessError
 from typing import Any
 
@@ -29,13 +30,17 @@ LDCONFIG = "/sbin/ldconfig"  # Triton asks it where the driver's library is
 def device_errors() -> Iterator[None]:
     """Turns errors that are the machine's into sentences; all others pass.
 
+    What Triton prints meanwhile (all of a kernel's code, where its assembler fails) goes to standard error: standard
+    output is for results.
+
     Raises:
         DeviceError: the device has too little memory.
         EngineError: it is too small for a kernel; Triton finds no compiler or no driver, its assembler fails, or it
             cannot write its cache.
     """
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except (RuntimeError, OSError, CalledProcessError, AssertionError, OutOfResources, PTXASError) as error:
         sentence = explained(error)
         if sentence is None:
