@@ -37,13 +37,13 @@ def scan_record(schema: str, job: Job, engine: Engine, counts: ScanCounts | None
         "source": job.scan.source,
         "ok": True,
         "device": engine.device,
-        "engine": engine.label,
-        "card": card,
-        "versions": versions,
         "voxels": voxels,
         "max_points_in_a_voxel": counts.voxels.max_points_in_a_voxel if counts else None,
         "points": point_counts(counts) if counts else None,
         "outputs": {kind: target if isinstance(target, str) else "-" for kind, target in job.outputs.items()},
+        "engine": engine.label,
+        "card": card,
+        "versions": versions,
     }
 
 
