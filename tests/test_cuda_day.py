@@ -156,6 +156,22 @@ def test_what_a_step_leaves_running_is_ended_too(tmp_path: Path, environ: dict[s
     assert survivors(re.findall(r"child (\d+)", ran.text)) == []
 
 
+def test_a_step_that_cannot_even_be_started_stops_no_other(
+    tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = day_run.limited
+
+    def full(command: Any, limit: Any, environ: Any, log: Path) -> tuple[int, bool]:
+        if log.parent.name == "finds":
+            raise OSError(28, "No space left on device")
+        return usual(command, limit, environ, log)
+
+    monkeypatch.setattr(day_run, "limited", full)
+    ran = Ran(tmp_path, environ, step(finds), step(passes))
+    assert ran.rows["finds"] == (FAILED, "could not be run: OSError: [Errno 28] No space left on device")
+    assert (ran.code, ran.rows["passes"][0]) == (7, PASSED)
+
+
 def test_steps_that_no_longer_fit_are_not_run_and_say_so(tmp_path: Path, environ: dict[str, str]) -> None:
     ran = Ran(tmp_path, environ, step(passes, 30), step(finds, 500), step(lacks, 10), total=60)
     assert ran.rows["finds"] == (NOT_RUN, "no time left; it needs 500 s")
@@ -286,8 +302,8 @@ def test_the_recipe_for_the_cpu_engine_is_that_of_cmake() -> None:
 
 def test_a_command_that_is_interrupted_is_heard_to_its_end() -> None:
     code = (
-        "import os\nprint(os.getpid(), flush=True)\n"
-        "try: os.read(os.pipe()[0], 1)\nexcept KeyboardInterrupt: print('3 passed, 1 left')"
+        "import os\ntry:\n print(os.getpid(), flush=True)\n os.read(os.pipe()[0], 1)\n"
+        "except KeyboardInterrupt: print('3 passed, 1 left')"
     )
 
     def interrupt(line: str) -> None:

@@ -64,18 +64,21 @@ class Schedule:
 
 def run_step(outcome: Outcome, seconds: float, environ: Mapping[str, str]) -> None:
     """Runs the step in at most `seconds` and notes what became of it."""
-    outcome.folder.mkdir(parents=True, exist_ok=True)
     outcome.state, outcome.allowed, started = RUNNING, seconds, monotonic()
     command = [sys.executable, "-m", "benchmarks.cuda.child_day", outcome.step.work, str(outcome.folder)]
     try:
+        outcome.folder.mkdir(parents=True, exist_ok=True)
         code, stopped = limited(command, (seconds, outcome.step.notice), environ, outcome.log)
+    except Exception as error:  # no disk, no memory: the other steps are tried all the same
+        outcome.state, outcome.summary = FAILED, f"could not be run: {type(error).__name__}: {error}"
     except BaseException:
         outcome.state = INTERRUPTED
         raise
+    else:
+        outcome.state = STOPPED if stopped else {0: PASSED, NOT_HERE: ABSENT}.get(code, FAILED)
+        outcome.summary = _summary(outcome, code)
     finally:
         outcome.seconds = monotonic() - started
-    outcome.state = STOPPED if stopped else {0: PASSED, NOT_HERE: ABSENT}.get(code, FAILED)
-    outcome.summary = _summary(outcome, code)
 
 
 def limited(
@@ -132,7 +135,7 @@ def _ends_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
 
 def _family(leader: int, known: set[int]) -> set[int]:
     """Living processes of the leader's session, and those that they or `known` ones started."""
-    table = dict(filter(None, map(_status, Path("/proc").glob("[0-9]*/stat"))))
+    table = dict(filter(None, map(_status, filter(str.isdigit, os.listdir("/proc")))))
     family = {pid for pid, (state, _, session) in table.items() if session == leader and state not in "ZX"}
     while True:
         found = {pid for pid, (state, parent, _) in table.items() if parent in family | known and state not in "ZX"}
@@ -141,13 +144,14 @@ def _family(leader: int, known: set[int]) -> set[int]:
         family |= found
 
 
-def _status(path: Path) -> tuple[int, tuple[str, int, int]] | None:
+def _status(pid: str) -> tuple[int, tuple[str, int, int]] | None:
     """A process's number, and its state, parent and session; None where it just ended."""
     try:
-        state, parent, _, session = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[:4]
+        text = Path("/proc", pid, "stat").read_text(encoding="utf-8", errors="replace")
+        state, parent, _, session = text.rpartition(")")[2].split()[:4]
     except (OSError, ValueError):
         return None
-    return int(path.parent.name), (state, int(parent), int(session))
+    return int(pid), (state, int(parent), int(session))
 
 
 def _summary(outcome: Outcome, code: int) -> str:
