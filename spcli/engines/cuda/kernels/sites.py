@@ -17,13 +17,17 @@ NO_KEY = tl.constexpr(0x7FFFFFFFFFFFFFFF)  # greater than any site's
 def site_of(indices_ptr, rows, here, NDIM: tl.constexpr, FLAT: tl.constexpr):
     """(batch, z, y, x) of rows, int32; z is 0 in a plane, and for all rows where sites are looked at from above."""
     first = indices_ptr + rows.to(tl.int64) * (1 + NDIM)
+    if NDIM == 3:
+        # The four numbers of a row in one load of 16 bytes.
+        numbers = tl.load(first[:, None] + tl.arange(0, 4)[None, :], mask=here[:, None], other=0)
+        even, odd = tl.split(tl.reshape(numbers, (numbers.shape[0], 2, 2)))
+        batch, y = tl.split(even)
+        z, x = tl.split(odd)
+        return batch, tl.zeros_like(z) if FLAT else z, y, x
     batch = tl.load(first, mask=here, other=0)
     y = tl.load(first + NDIM - 1, mask=here, other=0)
     x = tl.load(first + NDIM, mask=here, other=0)
-    z = tl.zeros_like(y)
-    if NDIM == 3 and not FLAT:
-        z = tl.load(first + 1, mask=here, other=0)
-    return batch, z, y, x
+    return batch, tl.zeros_like(y), y, x
 
 
 @triton.jit
