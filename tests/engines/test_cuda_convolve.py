@@ -23,6 +23,7 @@ CUBE3 = submanifold_geometry((3, 3, 3), (1, 1, 1))
 CUBE7 = submanifold_geometry((7, 7, 7), (1, 1, 1))
 DOWN2 = regular_geometry((2, 2, 2), (2, 2, 2), (0, 0, 0), (1, 1, 1))
 DOWN3 = regular_geometry((3, 3, 3), (2, 2, 2), (1, 1, 1), (1, 1, 1))
+DOWN4 = regular_geometry((4, 4, 4), (4, 4, 4), (1, 1, 1), (2, 2, 2))  # as many taps as a word has bits
 UP2 = ConvGeometry((2,) * 3, (2,) * 3, (0,) * 3, (1,) * 3, (0,) * 3, transposed=True)
 SCENE = (2, 300, (8, 24, 24))
 # Relative L2 error against float64 on the numbers as they were before any rounding.
@@ -301,7 +302,9 @@ def tiles_in(source: Any) -> list[Any]:
     return [tiles for tiles in source.tiles.values() if isinstance(tiles, Tiles)]
 
 
-@pytest.mark.parametrize(("geometry", "inverted"), [(CUBE3, False), (CUBE7, False), (DOWN2, True)])
+@pytest.mark.parametrize(
+    ("geometry", "inverted"), [(CUBE3, False), (CUBE7, False), (DOWN2, True), (DOWN2, False), (DOWN4, False)]
+)
 def test_tiles_list_the_taps_of_their_rows(cuda: Any, blocks: None, geometry: ConvGeometry, inverted: bool) -> None:
     from spcli.engines.cuda.tiles import tiles_of
 
@@ -312,8 +315,51 @@ def test_tiles_list_the_taps_of_their_rows(cuda: Any, blocks: None, geometry: Co
     assert sorted(order.tolist()) == list(range(total))
     for tile in range(-(-total // 64)):
         present = (table[:, order[64 * tile : 64 * tile + 64]] >= 0).any(axis=1)
-        count = int(tiles.counts[tile])
-        assert tiles.taps[tile, :count].tolist() == np.flatnonzero(present).tolist()
+        assert taps_of(tiles, tile) == np.flatnonzero(present).tolist()
+
+
+def taps_of(tiles: Any, tile: int) -> list[int]:
+    """The taps of a block of 64 rows, as bits or as a list."""
+    if tiles.masks is None:
+        return list(tiles.taps[tile, : int(tiles.counts[tile])].tolist())
+    return [tap for tap in range(64) if int(tiles.masks[tile]) >> tap & 1]
+
+
+@pytest.mark.parametrize(
+    ("geometry", "inverted", "dtype", "masked"),
+    [
+        (CUBE3, False, "float16", True),
+        (CUBE3, False, "float32", False),
+        (DOWN4, False, "float16", True),
+        (CUBE7, False, "float16", False),
+        (DOWN2, True, "float16", False),
+        (UP2, False, "float16", False),
+    ],
+    ids=["subm 3", "sorted", "64 taps", "343 taps", "inverse", "transposed"],
+)
+def test_lists_of_taps_are_made_only_where_the_map_has_no_masks(
+    cuda: Any, geometry: ConvGeometry, inverted: bool, dtype: str, masked: bool
+) -> None:
+    from spcli.engines.cuda.blocks import true_shapes
+    from spcli.engines.cuda.tiles import tiles_of
+
+    with true_shapes(90, processors=1):
+        tiles = tiles_of(built(cuda, geometry, inverted=inverted), 128, dtype)
+    assert (tiles.masks is not None, tiles.taps is None, tiles.counts is None) == (masked, masked, masked)
+
+
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(4, 16), (70, 16)], ids=["narrow", "three steps a tap"])
+def test_a_convolution_with_as_many_taps_as_a_word_has_bits(
+    cuda: Any, blocks: None, in_channels: int, out_channels: int
+) -> None:
+    engine, rules = cuda.with_dtype("float16"), rules_for(DOWN4)
+    features = integer_features(1, len(rules.in_sites), in_channels)
+    weight = np.sign(whole_weight(out_channels, DOWN4, in_channels))
+    packed, source = engine.pack(LayerParameters(weight)), built(engine, DOWN4)
+    result = engine.download(engine.convolve(engine.upload(features), source, packed, Epilogue()))
+    expected = oracle.convolve(features, rules, weight)
+    assert np.abs(expected).max() < 2048  # whole numbers that float16 holds
+    np.testing.assert_array_equal(result, expected)
 
 
 def test_blocks_of_a_map_with_single_rules_have_one_tap_but_for_borders(cuda: Any) -> None:

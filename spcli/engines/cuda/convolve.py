@@ -101,7 +101,7 @@ def _launch_convolve(inputs: Tensor, source: CudaMap, packed: CudaPacked, epilog
     launch(
         kernels.convolve,
         (tiles.tiles * column_blocks,),
-        inputs, source.table, tiles.order, tiles.taps, tiles.counts, source.outputs.total,
+        inputs, source.table, tiles.order, tiles.taps, tiles.counts, tiles.masks, source.outputs.total,
         packed.weight, packed.shift, add, out, source.table.stride(0) // 128, packed.volume,
         _units(inputs), _units(add), _units(out), column_blocks, epilogue.activation.slope,
         TAPS=blocks.taps, LONG=is_long(inputs, source.table, add, out),

@@ -16,12 +16,15 @@ from torch import Tensor
 
 from spcli.engines.checks import out_shape_of
 from spcli.engines.cuda.arrays import empty, zeroed
+from spcli.engines.cuda.blocks import scaled
 from spcli.engines.cuda.capacity import Capacity
 from spcli.engines.cuda.kernels import rulebook as kernels
 from spcli.engines.cuda.launch import call, launch
 from spcli.engines.cuda.outputs import FROM_ABOVE, Window, reached_sites, window_of
 from spcli.engines.cuda.sites import Bitmap, CudaSites, block_of
 from spcli.geometry import ConvGeometry
+
+MASKED_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class CudaMap:
         pairs: int32 `[V]`, rules of each tap.
         fullest: int32 `[1]`, most rules that end in one output row; of the forward map, also where it is inverted.
         inverted: whether the ends are swapped.
+        masks: int64 `[stride / 64]`, the taps that each 64 output rows have, a bit a tap; undefined beyond the rows.
+            None where there are more taps than bits, or the table was not looked up from the outputs.
         tiles: what the convolutions prepared for this map, by block height; shared by the layers that use it.
     """
 
@@ -47,6 +52,7 @@ class CudaMap:
     pairs: Tensor
     fullest: Tensor
     inverted: bool = False
+    masks: Tensor | None = None
     tiles: dict[Any, Any] = field(default_factory=dict, compare=False)
 
 
@@ -61,13 +67,22 @@ def build(sites: CudaSites, geometry: ConvGeometry, capacity: Capacity) -> CudaM
     outputs = sites if geometry.keeps_sites else reached_sites(sites, out_shape, window, capacity)
     table = empty((geometry.volume, _table_stride(outputs)), torch.int32)
     counts = zeroed(geometry.volume + 1, torch.int32)
+    masks = None
     if geometry.transposed:
         call(table.fill_, -1)
         _find(sites, outputs, window, table, counts)
         _launch_over_table(kernels.count_fullest, table, outputs, counts)
     else:
-        _find(outputs, sites, window, table, counts)
-    return CudaMap(geometry, sites, outputs, table, counts[:-1], counts[-1:])
+        if has_masks(window):
+            masks = empty(table.stride(0) // MASKED_ROWS, torch.int64)
+        _find(outputs, sites, window, table, counts, masks)
+    return CudaMap(geometry, sites, outputs, table, counts[:-1], counts[-1:], masks=masks)
+
+
+def has_masks(window: Window) -> bool:
+    """Whether blocks that look a window up can tell which taps their rows have, 64 rows and 64 taps to a word."""
+    rows = block_of(triton.next_power_of_2(window.columns))["ROWS"]
+    return 1 < window.volume <= 64 and rows % MASKED_ROWS == 0 and not scaled()
 
 
 def invert(source: CudaMap) -> CudaMap:
@@ -112,13 +127,15 @@ def _launch_over_table(kernel: Any, table: Tensor, outputs: CudaSites, *rest: An
     launch(kernel, grid, table, table.stride(0), outputs.total, *rest, VOLUME=len(table), TAPS=taps, **block)
 
 
-def _find(sites: CudaSites, found: CudaSites, window: Window, table: Tensor, counts: Tensor) -> None:
+def _find(
+    sites: CudaSites, found: CudaSites, window: Window, table: Tensor, counts: Tensor, masks: Tensor | None = None
+) -> None:
     """Looks the window of every site up among `found`; a transposed window's table belongs to what is found."""
     columns = triton.next_power_of_2(window.columns)
     block = block_of(columns)
     grid = (triton.cdiv(sites.capacity, block["ROWS"]),)
     head = (sites.indices, sites.total, found.shape, found.total)
-    tail = (table, table.stride(0), counts)
+    tail = (table, table.stride(0), counts, masks)
     constants: dict[str, Any] = {
         "WINDOW": window.axes,
         "SCATTER": window.transposed,

@@ -13,7 +13,7 @@ from spcli.engines.cuda import blocks
 from spcli.engines.cuda.arrays import empty, upload
 from spcli.engines.cuda.kernels import tiles as kernels
 from spcli.engines.cuda.launch import launch
-from spcli.engines.cuda.rulebook import CudaMap
+from spcli.engines.cuda.rulebook import MASKED_ROWS, CudaMap
 from spcli.engines.cuda.rules import has_single_rules, rows_by_tap
 from spcli.geometry import ConvGeometry
 
@@ -26,12 +26,14 @@ class Tiles:
         order: int32 `[capacity]`, the row at each place; None where row and place are the same.
         taps: int32 `[tiles, V]`, the taps of each block in ascending order.
         counts: int32 `[tiles]`, how many there are.
+        masks: int64, the taps of each 64 rows, a bit a tap; where there are masks, there are no lists.
         tiles: blocks of the map's capacity; what lies in those beyond its rows is undefined.
     """
 
     order: Tensor | None
-    taps: Tensor
-    counts: Tensor
+    taps: Tensor | None
+    counts: Tensor | None
+    masks: Tensor | None
     tiles: int
 
 
@@ -40,6 +42,8 @@ def tiles_of(source: CudaMap, rows: int, dtype: str) -> Tiles:
     ordered = sorts_rows(source, dtype)
     if ordered and "order" not in source.tiles:
         source.tiles["order"] = _order(source)
+    if source.masks is not None and not ordered and rows % MASKED_ROWS == 0:
+        return Tiles(None, None, None, source.masks, -(-source.outputs.capacity // rows))
     if (rows, ordered) not in source.tiles:
         source.tiles[rows, ordered] = _list_taps(source, rows, source.tiles["order"] if ordered else None)
     tiles: Tiles = source.tiles[rows, ordered]
@@ -81,7 +85,7 @@ def _list_taps(source: CudaMap, rows: int, order: Tensor | None) -> Tiles:
         source.table, order, source.outputs.total, taps, counts, source.table.stride(0), volume,
         ROWS=rows, CHUNK=_chunk(), LONG=is_long(source.table), num_warps=4,
     )  # fmt: skip
-    return Tiles(order, taps, counts, tiles)
+    return Tiles(order, taps, counts, None, tiles)
 
 
 def _chunk() -> int:

@@ -36,9 +36,11 @@ def _windows_of(
 @triton.jit
 def _write_tap(
     found, is_rule, rows, total, columns, tap_x, table_ptr, stride, counts_ptr,
-    WINDOW: tl.constexpr, SCATTER: tl.constexpr,
+    WINDOW: tl.constexpr, SCATTER: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     """Enters the rules of one kx in the table, counts them, and returns which rows have one as 0 and 1.
+
+    MASKED returns the bits of the taps that each 64 rows have as well, int64 `[columns, rows / 64]`.
 
     Rows found are inputs of the rows that looked for them; SCATTER has them as outputs, in a table that holds -1.
     """
@@ -53,8 +55,23 @@ def _write_tap(
             tl.where(is_rule, found, -1),
             mask=is_tap[:, None] & (rows < whole_rows(total))[None, :],
         )
-    tl.atomic_add(counts_ptr + taps, tl.sum(is_rule.to(tl.int32), axis=1), mask=is_tap, sem="relaxed")
-    return is_rule.to(tl.int32)
+    rules = is_rule.to(tl.int32)
+    if MASKED:
+        groups = tl.sum(tl.reshape(rules, (rules.shape[0], rules.shape[1] // 64, 64)), axis=2)
+        count = tl.sum(groups, axis=1)
+        bits = (groups > 0).to(tl.int64) << (taps & 63)[:, None]
+    else:
+        count = tl.sum(rules, axis=1)
+        bits = tl.zeros((rules.shape[0], 1), tl.int64)
+    tl.atomic_add(counts_ptr + taps, count, mask=is_tap, sem="relaxed")
+    return rules, bits
+
+
+@triton.jit
+def _write_masks(bits, masks_ptr, total):
+    """Enters the bits of the taps that each 64 rows of this block have."""
+    groups = tl.program_id(0) * bits.shape[1] + tl.arange(0, bits.shape[1])
+    tl.store(masks_ptr + groups, tl.sum(bits, axis=0), mask=groups * 64 < total)
 
 
 @triton.jit
@@ -68,11 +85,12 @@ def _write_fullest(rules, counts_ptr, WINDOW: tl.constexpr, SCATTER: tl.constexp
 @triton.jit
 def find_in_bitmap(
     indices_ptr, total_ptr, shape_ptr, found_total_ptr, words_ptr, base_ptr, table_ptr, stride, counts_ptr,
-    WINDOW: tl.constexpr, SCATTER: tl.constexpr, NDIM: tl.constexpr, FLAT: tl.constexpr,
+    masks_ptr, WINDOW: tl.constexpr, SCATTER: tl.constexpr, NDIM: tl.constexpr, FLAT: tl.constexpr,
     COLUMNS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """Joins every row with the sites at `stride * site - padding + dilation * k`, found in a bitmap of `shape`.
 
+    `masks` are the taps that each 64 rows have, a bit a tap; None where nobody asks.
     One word or two hold all x neighbours of a column, unless the dilation spreads them over more than 64 cells.
     """
     KERNEL_X: tl.constexpr = WINDOW[2][0]
@@ -88,7 +106,9 @@ def find_in_bitmap(
     width = tl.load(shape_ptr + 2)
     found_total = tl.load(found_total_ptr)
     line = word_of(batch, z, y, tl.zeros_like(z), shape_ptr)
+    MASKED: tl.constexpr = masks_ptr is not None
     rules = tl.zeros([COLUMNS, ROWS], tl.int32)
+    bits = tl.zeros([COLUMNS, ROWS // 64 if MASKED else 1], tl.int64)
     if SPAN < 64:
         word, base = _load_word(line, x, inside, width, words_ptr, base_ptr)
         crosses = inside & ((tl.maximum(x, 0) >> 6) != ((x + SPAN) >> 6))
@@ -102,8 +122,14 @@ def find_in_bitmap(
             word, base = _load_word(line, at, inside, width, words_ptr, base_ptr)
             is_set, found = rank_in(word, base, at)
         is_rule = is_set & inside & (at >= 0) & (at < width) & (found < found_total)
-        rules += _write_tap(found, is_rule, rows, total, columns, tap_x, table_ptr, stride, counts_ptr, WINDOW, SCATTER)
+        rule, bit = _write_tap(
+            found, is_rule, rows, total, columns, tap_x, table_ptr, stride, counts_ptr, WINDOW, SCATTER, MASKED
+        )
+        rules += rule
+        bits += bit
     _write_fullest(rules, counts_ptr, WINDOW, SCATTER)
+    if MASKED:
+        _write_masks(bits, masks_ptr, total)
 
 
 @triton.jit
@@ -118,7 +144,7 @@ def _load_word(line, x, needed, width, words_ptr, base_ptr):
 @triton.jit(do_not_specialize=["steps"])
 def find_in_keys(
     indices_ptr, total_ptr, shape_ptr, found_total_ptr, keys_ptr, steps, table_ptr, stride, counts_ptr,
-    WINDOW: tl.constexpr, SCATTER: tl.constexpr, NDIM: tl.constexpr, FLAT: tl.constexpr,
+    masks_ptr, WINDOW: tl.constexpr, SCATTER: tl.constexpr, NDIM: tl.constexpr, FLAT: tl.constexpr,
     COLUMNS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     """As `find_in_bitmap`, in sorted keys: one search for each column of the kernel, then steps along x."""
@@ -136,7 +162,9 @@ def find_in_keys(
     line = key_of(batch, z, y, tl.zeros_like(z), shape_ptr)
     found = lower_bound(keys_ptr, found_total, line + tl.maximum(x, 0), inside, steps)
     key = load_key(keys_ptr, found, inside & (found < found_total))
+    MASKED: tl.constexpr = masks_ptr is not None
     rules = tl.zeros([COLUMNS, ROWS], tl.int32)
+    bits = tl.zeros([COLUMNS, ROWS // 64 if MASKED else 1], tl.int64)
     for tap_x in tl.static_range(KERNEL_X):
         at = x + tap_x * DILATION_X
         for _step in range(DILATION_X if tap_x > 0 else 0):
@@ -144,8 +172,14 @@ def find_in_keys(
             found += goes_on.to(tl.int32)
             key = tl.where(goes_on, load_key(keys_ptr, found, goes_on & (found < found_total)), key)
         is_rule = inside & (at >= 0) & (at < width) & (key == line + at)
-        rules += _write_tap(found, is_rule, rows, total, columns, tap_x, table_ptr, stride, counts_ptr, WINDOW, SCATTER)
+        rule, bit = _write_tap(
+            found, is_rule, rows, total, columns, tap_x, table_ptr, stride, counts_ptr, WINDOW, SCATTER, MASKED
+        )
+        rules += rule
+        bits += bit
     _write_fullest(rules, counts_ptr, WINDOW, SCATTER)
+    if MASKED:
+        _write_masks(bits, masks_ptr, total)
 
 
 @triton.jit
