@@ -115,18 +115,14 @@ def test_a_level_with_fewer_blocks_than_processors_takes_64_rows_at_once(
     with blocks.true_shapes(90, "3.7.1", processors=5):
         shape = blocks.blocks_for("float16", *sizes)
         on_levels = [blocks.on_level(shape, capacity) for capacity in (0, 4 * 128, 4 * 128 + 1)]
-        assert blocks.described(shape) == text
+        assert blocks.describe(shape) == text
     assert [(each.rows, each.warps) for each in on_levels] == [small, small, large]
     assert {replace(each, rows=0, warps=0) for each in on_levels} == {replace(shape, rows=0, warps=0)}
 
 
-def test_a_packed_layer_tells_its_block_shapes(cuda: Any) -> None:
-    from spcli.engines.cuda.blocks import described
-    from spcli.engines.cuda.convolve import describe
-
-    packed = cuda.pack(LayerParameters(real_weight(64, CUBE3, 64)))
-    assert describe(packed) == described(packed.blocks)
-    assert describe(packed).startswith(f"{packed.blocks.rows}x{packed.blocks.columns}x{packed.blocks.depth}, ")
+def test_an_engine_tells_how_it_cuts_a_layer_as_it_packs_it(cuda: Any) -> None:
+    blocks = cuda.pack(LayerParameters(real_weight(64, CUBE3, 48))).blocks
+    assert cuda.blocks(48, 64, 27).startswith(f"{blocks.rows}x{blocks.columns}x{blocks.depth}, {blocks.taps} tap")
 
 
 def test_an_h100_has_132_processors_and_an_a100_108(cuda: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ FAULTS: dict[str, tuple[str, str, str, Write, str]] = {
         "tl.maximum(rows[None, :] - 1, 0) + tl.zeros_like(in_rows), mask=in_rows >= 0)", inverse, "layer ",
     ),
     "taps of a block": ("tiles", "counts_ptr + tile, count)", "counts_ptr + tile, count - 1)", narrow, "layer "),
+    "taps of 64 rows": ("convolve", "count = popcount(bits)", "count = popcount(bits) // 2", narrow, "layer "),
     "order of rows": ("tiles", "first + place, first + local", "first + place, first + local // 2", narrow, "layer "),
     "convolution": ("convolve", "mask = (sources >= 0)", "mask = (sources > 0)", narrow, "layer "),
     "residual": (
@@ -109,6 +111,18 @@ def case(name: str, write: Write) -> tuple[Task, Any]:
     return Task("planted", program, builder.parameters, Want(tuple(builder.layers))), scan
 
 
+def in_format(cuda: Any, name: str) -> Any:
+    """Rows that are not sorted, as they are in exact float32, have their taps in masks."""
+    return cuda.with_dtype("float16") if name == "taps of 64 rows" else cuda
+
+
+def as_on_a_device(name: str) -> AbstractContextManager[None]:
+    """With the blocks of a device, where an interpreter's larger ones would go another way."""
+    from spcli.engines.cuda.blocks import true_shapes
+
+    return true_shapes(90) if name == "taps of 64 rows" else nullcontext()
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_wrong_kernel_is_found_in_the_first_frame(
     cuda: Any, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -116,8 +130,9 @@ def test_a_wrong_kernel_is_found_in_the_first_frame(
     module, right, wrong, write, said = FAULTS[name]
     task, scan = case(name, write)
     plant(monkeypatch, tmp_path, module, right, wrong)
-    runner = CheckedRunner(cuda, task, "first")
-    found = runner.result(runner.submit(scan))
+    with as_on_a_device(name):
+        runner = CheckedRunner(in_format(cuda, name), task, "first")
+        found = runner.result(runner.submit(scan))
     assert found.engine.label != "triton"
     (sentence,) = found.warnings
     assert sentence.startswith("the first frame of planted by the triton engine on ")
@@ -128,7 +143,8 @@ def test_a_wrong_kernel_is_found_in_the_first_frame(
 @pytest.mark.parametrize("name", FAULTS)
 def test_the_same_networks_are_right_where_nothing_is_planted(cuda: Any, name: str) -> None:
     task, scan = case(name, FAULTS[name][3])
-    runner = CheckedRunner(cuda, task, "first")
-    found = runner.result(runner.submit(scan))
+    with as_on_a_device(name):
+        runner = CheckedRunner(in_format(cuda, name), task, "first")
+        found = runner.result(runner.submit(scan))
     assert (found.engine.label, found.warnings) == ("triton", ())
     assert found.verdict is not None and found.verdict.ok
