@@ -58,14 +58,16 @@ inline __m512 widened(const __m256i& halves) {
   const __m256 parts[] = {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
   return load<__m512>(parts);
 }
-inline __m512d fused(const __m512d& a, const __m512d& b, const __m512d& c) {
-  __m512d sum = c;
-  for (int l = 0; l < 8; l++) sum[l] = __builtin_fma(a[l], b[l], sum[l]);
-  return sum;
+struct Eight {  // the compiler keeps these two in registers, other than a vector that it has no registers for
+  __m256d low, high;
+};
+inline Eight fused(const Eight& a, const Eight& b, const Eight& c) {
+  return {_mm256_fmadd_pd(a.low, b.low, c.low), _mm256_fmadd_pd(a.high, b.high, c.high)};
 }
-inline __m512d filled(double value) { return __m512d{value, value, value, value, value, value, value, value}; }
+inline Eight filled(double value) { return {_mm256_set1_pd(value), _mm256_set1_pd(value)}; }
 }  // namespace without_avx512
 
+#define __m512d without_avx512::Eight
 #define _mm512_loadu_si512 without_avx512::load<__m512i>
 #define _mm512_loadu_ps without_avx512::load<__m512>
 #define _mm512_loadu_pd without_avx512::load<__m512d>

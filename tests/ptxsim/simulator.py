@@ -61,7 +61,7 @@ def prepare(optimise: str = "-O3") -> None:
     """Makes `import sim` find the shared module and its library; Triton must not have been imported before."""
     os.environ.pop("TRITON_INTERPRET", None)
     folder = build(optimise)
-    os.environ.setdefault("TRITON_CACHE_DIR", str(folder / "triton"))
+    os.environ.setdefault("TRITON_CACHE_DIR", str(folder.parent / "triton"))
     os.environ["PTXSIM_BUILD"] = str(folder)
     sys.path[:0] = [str(path) for path in (ROOT, ROOT / "tests" / "support", HERE, SOURCES)]
 
