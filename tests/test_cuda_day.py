@@ -25,7 +25,7 @@ from benchmarks.cuda.day_steps import REHEARSAL, STEPS, TOTAL, Step, Task
 from benchmarks.cuda.day_tests import Tally, to_the_end
 from spcli.doctor import NEEDED
 from spcli.engines import device
-from spcli.engines.device import CudaDriver
+from spcli.engines.driver import CudaDriver
 from standin_steps import (
     finds,
     hangs,

@@ -87,7 +87,7 @@ WINDOW = 128
 @pytest.fixture(params=[True, False], ids=["sorted", "unsorted"])
 def orders(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Whichever layers the engine would sort, all are, or none is; the windows are small ones."""
-    monkeypatch.setattr(blocks, "sorts_rows", lambda dtype, volume, upwards: request.param)
+    monkeypatch.setattr(blocks, "sorts_rows", lambda dtype, volume, upwards, capacity: request.param)
     monkeypatch.setattr(blocks, "window_rows", lambda: WINDOW)
     return {name: order if request.param else "" for name, order in SORTED.items()}
 
@@ -111,7 +111,7 @@ def test_multiply_adds_are_those_of_a_count_one_row_at_a_time(counted: Any, orde
 def test_the_engines_kernels_list_as_many_taps(
     counted: Any, cuda: Any, monkeypatch: pytest.MonkeyPatch, key: str, inverse: bool
 ) -> None:
-    monkeypatch.setattr(blocks, "sorts_rows", lambda dtype, volume, upwards: True)
+    monkeypatch.setattr(blocks, "sorts_rows", lambda dtype, volume, upwards, capacity: True)
     book = counted[1].rulebooks[key]
     source = cuda.build(cuda.sites(book.in_indices, book.in_spatial_shape, 1), book.geometry)
     rules = macs.rules_of(book, inverse)

@@ -27,14 +27,15 @@ from benchmarks.common.paths import SAMPLE
 from spcli.config import load_config
 from spcli.engines import load_engine
 from spcli.engines.base import Frame, Want
-from spcli.engines.device import ask_driver
+from spcli.engines.driver import ask_driver
 
 if not ask_driver().devices:  # before Triton is imported: the engine's tensors are then the host's
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 from spcli.engines.cuda import blocks, rules, tiles
-from spcli.engines.cuda.arrays import STORAGE
 from spcli.engines.cuda.blocks import Blocks
+from spcli.engines.cuda.capacity import bucket
+from spcli.engines.tensors import STORAGE
 from spcli.geometry import ConvGeometry
 from spcli.network import Network
 from spcli.pipeline.channels import engine_points
@@ -88,14 +89,14 @@ def rules_of(book: Rulebook, inverted: bool) -> RulesByOutput:
 
 
 def blocks_of(dtype: str, in_channels: int, out_channels: int, volume: int, rows: int) -> Blocks:
-    """The engine's table; `rows` are the outputs of this frame."""
-    return blocks.blocks_for(dtype, in_channels, out_channels, volume)
+    """The engine's table, for a recorded frame that a frame of `rows` outputs made."""
+    return blocks.on_level(blocks.blocks_for(dtype, in_channels, out_channels, volume), bucket(rows))
 
 
 def order_of(source: RulesByOutput, dtype: str) -> str:
     """How the engine sorts the rows of a map: `tap`, `window`, or not at all."""
     like_a_map: Any = source  # as far as these two look at one
-    if not blocks.sorts_rows(dtype, source.geometry.volume, tiles._upwards(like_a_map)):
+    if not blocks.sorts_rows(dtype, source.geometry.volume, tiles._upwards(like_a_map), bucket(source.rows)):
         return ""
     return "tap" if rules.has_single_rules(like_a_map) else "window"
 
