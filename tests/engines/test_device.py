@@ -303,6 +303,17 @@ def test_a_missing_triton_is_not_blamed_where_torch_is_the_wrong_one(monkeypatch
     assert cuda.unavailable() == message
 
 
+@pytest.mark.parametrize(("release", "message"), [
+    ("3.0.0", "the Triton engine needs triton 3.4, which comes with torch 2.8, and 3.0.0 is installed"),
+    ("3.4.0", None),
+    ("3.10.0+git1", None),
+    ("4.0.0", None),
+])  # fmt: skip
+def test_a_triton_that_is_too_old_is_left_unused(monkeypatch, a_card, release, message):
+    monkeypatch.setattr(cuda, "version", lambda name: release)
+    assert cuda.unavailable() == message
+
+
 @pytest.mark.parametrize(
     ("build", "compiler", "message"),
     [

@@ -110,12 +110,17 @@ def test_tf32_is_rounded_to_the_nearest(value: float) -> None:
         assert weights == found or abs(value) < 1e-37
 
 
-@pytest.mark.parametrize(("dtype", "allowed"), [("float32", "ieee"), ("tf32", "tf32"), ("float16", "tf32")])
-def test_tensor_cores_multiply_all_but_float32(dtype: str, allowed: str) -> None:
-    before = torch.backends.cuda.matmul.fp32_precision
+@pytest.mark.parametrize(("dtype", "allowed"), [("float32", False), ("tf32", True), ("float16", True)])
+def test_tensor_cores_multiply_all_but_float32(dtype: str, allowed: bool) -> None:
+    def setting() -> Any:
+        """Under its name since torch 2.9, and the one before."""
+        matmul = torch.backends.cuda.matmul
+        return matmul.fp32_precision if hasattr(matmul, "fp32_precision") else matmul.allow_tf32
+
+    before = setting()
     with tensor_cores(dtype):
-        assert torch.backends.cuda.matmul.fp32_precision == allowed
-    assert torch.backends.cuda.matmul.fp32_precision == before
+        assert setting() in ((True, "tf32") if allowed else (False, "ieee"))
+    assert setting() == before
 
 
 def test_weights_are_rounded_once_from_float64() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from importlib.util import find_spec
 
 from spcli.engines import toolchain
@@ -12,6 +13,7 @@ from spcli.engines.torch_build import is_built_without_gpus, missing_torch, no_g
 from spcli.errors import DeviceError
 
 OLDEST = (8, 0)
+OLDEST_TRITON = (3, 4)
 
 
 def unavailable() -> str | None:
@@ -24,8 +26,16 @@ def unavailable() -> str | None:
     if reason is None and find_spec("triton") is None:
         # A torch for CUDA brings Triton with it; one for the processor is what is wrong then.
         missing = "the Triton engine needs the package triton, which is not installed"
-        reason = no_gpus(driver) if is_built_without_gpus() else missing
-    return reason
+        return no_gpus(driver) if is_built_without_gpus() else missing
+    return reason or _why_too_old()
+
+
+def _why_too_old() -> str | None:
+    found = version("triton")
+    if tuple(int(number) for number in found.split(".")[:2]) >= OLDEST_TRITON:
+        return None
+    needed = ".".join(map(str, OLDEST_TRITON))
+    return f"the Triton engine needs triton {needed}, which comes with torch 2.8, and {found} is installed"
 
 
 def load(threads: int | None = None, device: str | None = None) -> Engine:

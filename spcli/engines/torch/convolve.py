@@ -90,7 +90,8 @@ def tensor_cores(dtype: str) -> Iterator[None]:
     """
     matmul = torch.backends.cuda.matmul
     # torch 2.9 gave the setting another name, and warns of the former.
-    name, on, off = ("fp32_precision", "tf32", "ieee") if hasattr(matmul, "fp32_precision") else ("allow_tf32", 1, 0)
+    renamed = hasattr(matmul, "fp32_precision")
+    name, on, off = ("fp32_precision", "tf32", "ieee") if renamed else ("allow_tf32", True, False)
     before = getattr(matmul, name)
     setattr(matmul, name, off if dtype == "float32" else on)
     try:
