@@ -27,6 +27,7 @@ from spcli.rulebook import Rulebook
 from spcli.sparse_tensor import SparseTensor
 
 CHECKS = ("first", "strict", "all", "none")
+ENOUGH = 3  # scans that show too little, after which none is compared any more
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -128,6 +129,7 @@ class CheckedRunner:
         self.engine = engine
         self._runner = engine.compile(task.program, task.parameters, task.want, task.graph)
         self._known: Verdicts = {}
+        self._shown_nothing = 0
         self._subject: Subject | None = None
         if engine.name == "cpu" or self._check == "none":
             return
@@ -163,6 +165,9 @@ class CheckedRunner:
             return CheckedFrame(self._limited(frame), self.engine, self._worst)
         verdict = self._verdict(frame, scan)
         if verdict is None:
+            self._shown_nothing += 1
+            if self._shown_nothing == ENOUGH and self._check != "all":
+                self._subject = None  # no scan of this kind shows more, and each costs a frame of the CPU engine's
             return CheckedFrame(self._limited(frame), self.engine)
         which = "a frame" if self._known else "the first frame"
         self._known[frame.way] = verdict

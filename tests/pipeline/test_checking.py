@@ -278,6 +278,21 @@ def test_what_float16_cannot_hold_is_no_fault_of_the_engine() -> None:
     assert run(runner).itself
 
 
+@pytest.mark.parametrize(("check", "compared"), [("first", 3), ("all", 6)])
+def test_scans_that_never_show_enough_are_compared_three_times(
+    check: str, compared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each costs a frame of the CPU engine."""
+    frames = []
+    verdict = CheckedRunner._verdict
+    monkeypatch.setattr(CheckedRunner, "_verdict", lambda *given: frames.append(given) or verdict(*given))
+    runner = CheckedRunner(Engine(), task(), check)
+    for seed in range(6):
+        assert run(runner, seed, 0).verdict is None
+    assert len(frames) == compared
+    assert kept() == []
+
+
 def test_points_may_be_compared_as_well() -> None:
     points = Task("points", with_points(BUILDER, FIXED), BUILDER.parameters, Want((LAYERS[-1],)))
     runner = CheckedRunner(Engine(), points, "first")
