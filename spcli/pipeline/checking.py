@@ -8,27 +8,23 @@ Where one is wrong, another engine goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 from msgspec import Struct, structs
-from numpy.typing import NDArray
 
 from spcli.engines import load_engine
-from spcli.engines.base import ALLOWED_ERROR, Engine, Frame, LayerParameters, Points, Runner, Want
+from spcli.engines.base import Engine, Frame, LayerParameters, Points, Runner, Want
 from spcli.engines.device import fallback_for
 from spcli.errors import CheckFailed, DeviceError, EngineError, SpcliError
+from spcli.pipeline.comparing import overflows_float16, verdict_on
 from spcli.pipeline.verdicts import Subject, Verdict, Verdicts, keep, layer_blocks, recall, subject_of
 from spcli.program import Program
-from spcli.rulebook import Rulebook
 from spcli.sparse_tensor import SparseTensor
 
 CHECKS = ("first", "strict", "all", "none")
 ENOUGH = 3  # scans that show too little, after which none is compared any more
-FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 class Task(Struct, frozen=True):
@@ -212,7 +208,7 @@ class CheckedRunner:
         right = self._reference.result(self._reference.submit(scan))
         if self._check != "all":
             self._reference = None  # its weights and buffers are seldom needed again
-        overflows = self.engine.dtype == "float16" and _overflows(right)
+        overflows = self.engine.dtype == "float16" and overflows_float16(right)
         verdict = verdict_on(replace(frame, outputs={}) if overflows else frame, right, self.engine.dtype, self._words)
         return None if verdict.ok and (overflows or not all(right.sites)) else verdict
 
@@ -243,74 +239,3 @@ class CheckedRunner:
 def _everything(task: Task) -> Want:
     """All that can be compared."""
     return Want(tuple(task.program.layers) if task.want.values else (), True, True, task.want.values)
-
-
-def _overflows(frame: Frame) -> bool:
-    """Whether float16 could not hold some value: then infinities would be compared with numbers."""
-    return any(bool((np.abs(output.features) > FLOAT16_MAX).any()) for output in frame.outputs.values())
-
-
-def verdict_on(frame: Frame, right: Frame, dtype: str, describe: Callable[[str], str]) -> Verdict:
-    """How a frame compares with one that is right, in all that both hold.
-
-    Args:
-        frame: what was computed in `dtype`.
-        right: the CPU engine's frame, in float32.
-        dtype: the number format.
-        describe: a layer's name to words for a message.
-    """
-    wrong = next(_differences(frame, right), None)
-    if wrong is not None:
-        return Verdict(wrong)
-    allowed, worst = ALLOWED_ERROR[dtype], ("", 0.0)
-    for name, expected in right.outputs.items():
-        if name not in frame.outputs:
-            continue
-        error = relative_error(frame.outputs[name].features, expected.features)
-        if not np.isfinite(error):
-            return Verdict(f"{describe(name)} has values that are finite on one side only", name, None, allowed)
-        if error > allowed:
-            differs = f"{describe(name)} has a relative L2 error of {error:.2g}, and {allowed:g} is allowed"
-            return Verdict(differs, name, error, allowed)
-        worst = max(worst, (name, error), key=lambda each: each[1])
-    return Verdict("", *worst, allowed)
-
-
-def _differences(frame: Frame, right: Frame) -> Iterator[str]:
-    """What differs in voxels, sites and rules, in the order in which they are made."""
-    if frame.scan != right.scan:
-        yield f"its points and voxels are {_counts(frame)}, and {_counts(right)} are right"
-    for key, counted in right.counts.items():
-        if frame.counts[key].pairs_per_offset != counted.pairs_per_offset:
-            yield f"rulebook {key} has {frame.counts[key].pairs} rules, and {counted.pairs} are right, or other taps"
-        elif key in frame.rulebooks and not _same_rules(frame.rulebooks[key], right.rulebooks[key]):
-            yield f"rulebook {key} has other sites or rules"
-    if (frame.sites, frame.shapes) != (right.sites, right.shapes):
-        yield f"it has {list(frame.sites)} sites, and {list(right.sites)} are right, or other shapes"
-    for name in frame.outputs:
-        if not np.array_equal(frame.outputs[name].indices, right.outputs[name].indices):
-            yield f"layer {name} has other sites"
-
-
-def _counts(frame: Frame) -> str:
-    scan = frame.scan
-    return "unknown" if scan is None else f"{scan.points.in_range} in {scan.voxels.active}"
-
-
-def _same_rules(found: Rulebook, right: Rulebook) -> bool:
-    names = ("in_indices", "out_indices", "in_rows", "out_rows", "pair_splits")
-    return all(np.array_equal(getattr(found, name), getattr(right, name)) for name in names)
-
-
-def relative_error(found: NDArray[Any], right: NDArray[Any]) -> float:
-    """Relative L2 error; NaN equals NaN, and infinity an infinity of its sign. Infinite where only one is finite."""
-    finite = np.isfinite(right)
-    if found.shape != right.shape or not np.array_equal(found[~finite], right[~finite], equal_nan=True):
-        return float("inf")
-    one, other = (values[finite].astype(np.float64) for values in (found, right))
-    if not np.isfinite(one).all():
-        return float("inf")
-    difference, size = np.linalg.norm(one - other), np.linalg.norm(other)
-    if size == 0:
-        return float("inf") if difference else 0.0
-    return float(difference / size)

@@ -16,7 +16,7 @@ from spcli.engines.base import ALLOWED_ERROR, Epilogue, LayerParameters
 from spcli.engines.tensors import memory_sentence, rounded_to_tf32, rounded_weights
 from spcli.engines.torch.convolve import tensor_cores
 from spcli.errors import DeviceError
-from spcli.pipeline.checking import relative_error
+from spcli.pipeline.comparing import relative_error
 from spcli.program import Activation
 from spcli.sparse_tensor import SparseTensor
 

@@ -19,7 +19,8 @@ from spcli.engines import load_engine
 from spcli.engines.base import Frame, Want
 from spcli.engines.torch.engine import TorchEngine
 from spcli.errors import CheckFailed, DeviceError, EngineError, UsageError
-from spcli.pipeline.checking import CheckedFrame, CheckedRunner, Task, relative_error, verdict_on
+from spcli.pipeline.checking import CheckedFrame, CheckedRunner, Task
+from spcli.pipeline.comparing import relative_error, verdict_on
 from spcli.pipeline.session import Session
 from spcli.pipeline.verdicts import Verdict, kept, subject_of
 
