@@ -1,4 +1,4 @@
-# make demo | test | soak | lint | docs | wheel | bench | cuda-bench | cuda-day | sanitize | cuda-check | compile-table
+# make demo | test | simulate | soak | lint | docs | wheel | bench | cuda-bench | cuda-day | sanitize | cuda-check | compile-table
 # Each makes .venv when it needs it and uses it again afterwards.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -13,14 +13,19 @@ SANITIZED := build/sanitize
 # numpy multiplies the interpreter's matrices; beside other workers its threads would only wait for each other.
 TESTS := OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal --durations 10
 
-.PHONY: demo test soak lint docs wheel bench cuda-bench cuda-day sanitize cuda-check compile-table format clean
+.PHONY: demo test simulate soak lint docs wheel bench cuda-bench cuda-day sanitize cuda-check compile-table format clean
 
 demo: $(VENV)/spcli.stamp
 	$(BIN)/spcli run --config configs/quickstart.yaml $(SCAN) -o out/demo --overwrite --format table
 	$(BIN)/spcli stats out/demo --format table
 
+SIMULATED := tests/test_ptxsim.py
 test: $(VENV)/test.stamp
-	$(TESTS)
+	$(TESTS) --ignore $(SIMULATED)
+
+# The CUDA engine's compiled kernels, instruction by instruction: where ../shared/tools/ptxsim is; else it skips.
+simulate: $(VENV)/test.stamp
+	$(BIN)/pytest $(SIMULATED)
 
 # The long runs: ten times as many examples of every property, new ones each time; whole scans and other tests that take
 # an interpreted engine long; the compile table. SEED=N repeats a run's examples. SAMPLE=N runs one test in N, always
@@ -29,7 +34,7 @@ SAMPLE := 1
 SEED := $(shell echo $$RANDOM)
 soak: $(VENV)/test.stamp
 	@echo 'Repeat these examples with SEED=$(SEED).'
-	$(TESTS) --soak --sample $(SAMPLE) --hypothesis-seed $(SEED)
+	$(TESTS) --ignore $(SIMULATED) --soak --sample $(SAMPLE) --hypothesis-seed $(SEED)
 ifeq ($(SAMPLE),1)
 	$(MAKE) compile-table
 endif

@@ -100,14 +100,15 @@ def _engine(name: str) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Gives an interpreted engine a share of a test's hypothesis examples; every other engine gets all of them."""
+    """Gives an engine its share of a test's hypothesis examples."""
     if "triton.runtime.interpreter" in sys.modules:
         interpreter.speed_up()
     usual = getattr(getattr(item, "obj", None), "_hypothesis_internal_use_settings", None)
-    if usual is None or not soak.is_interpreted(soak.engine_of(item)):
+    share = soak.share_of(soak.engine_of(item))
+    if usual is None or share == 1:
         return (yield)
     # settings() refuses to decorate a test twice, and all engines share one test function.
-    fewer = max(usual.max_examples // soak.INTERPRETED_SHARE, 3)
+    fewer = max(usual.max_examples // share, 3)
     item.obj._hypothesis_internal_use_settings = settings(usual, max_examples=fewer)
     try:
         return (yield)

@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, settings
 
 # One example costs the interpreter as much as a few hundred cost compiled code.
 INTERPRETED_SHARE = 12
+# The torch engine's sites and maps are the CPU engine's, which gets all examples.
+TORCH_SHARE = 3
 EXAMPLES = 30
 # How many times as many examples the long runs have.
 LONGER = 10
@@ -31,6 +33,11 @@ def register_profiles() -> None:
 def is_interpreted(engine: str | None) -> bool:
     """Whether the engine's kernels are carried out one tensor operation after another by Python."""
     return engine == "cuda" and os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def share_of(engine: str | None) -> int:
+    """One example in how many an engine gets."""
+    return INTERPRETED_SHARE if is_interpreted(engine) else TORCH_SHARE if engine == "torch" else 1
 
 
 def engine_of(item: pytest.Item) -> str | None:
