@@ -145,7 +145,7 @@ def test_too_little_memory_is_one_sentence(host: Any, monkeypatch: pytest.Monkey
     )
 
     def full(*arguments: Any, **options: Any) -> Any:
-        raise torch.OutOfMemoryError(message)
+        raise torch.cuda.OutOfMemoryError(message)
 
     builder = small_net()
     runner = host.compile(builder.program(), builder.parameters, everything(builder))

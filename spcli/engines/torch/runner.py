@@ -51,7 +51,7 @@ def device_errors() -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except torch.cuda.OutOfMemoryError as error:
         # Its frames hold the tensors of what failed, and a batch goes on with the next scan.
         traceback.clear_frames(error.__traceback__)
         torch.cuda.empty_cache()
