@@ -111,7 +111,7 @@ def places(source: RulesByOutput, order: str) -> Rows:
         key[source.out_rows] = source.taps
         by_key = np.argsort(key, kind="stable")
     else:
-        bits = tiles._tap_bits(source.geometry, "cpu").cpu().numpy().astype(np.int64)
+        bits = tiles.tap_bits(source.geometry, "cpu").cpu().numpy().astype(np.int64)
         key = np.zeros(source.rows, np.int64)
         np.bitwise_or.at(key, source.out_rows, np.int64(1) << bits[source.taps])
         by_key = np.lexsort((key, rows // blocks.window_rows()))

@@ -379,7 +379,7 @@ def test_sorting_and_counting_give_one_order(cuda: Any) -> None:
     orders = [torch.full((300,), POISON, dtype=torch.int32, device=source.table.device) for _ in range(2)]
     for order, count in zip(orders, (True, False), strict=True):
         launch(
-            tiles.kernels.order_rows, (5,), source.table, tiles._tap_bits(CUBE3, str(order.device)),
+            tiles.kernels.order_rows, (5,), source.table, tiles.tap_bits(CUBE3, str(order.device)),
             source.outputs.total, order, source.table.stride(0), 27,
             WINDOW=64, CHUNK=16 if count else 32, COUNT=count, LONG=False,
         )  # fmt: skip

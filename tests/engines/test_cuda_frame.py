@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from programs import ProgramBuilder
 from rehearsal import (
+    CUBE3,
     DOWN2,
     DOWN3,
     FIXED,
@@ -20,6 +22,7 @@ from rehearsal import (
     with_points,
 )
 from spcli.geometry import submanifold_geometry
+from strategies import real_features
 
 
 def one_layer() -> ProgramBuilder:
@@ -219,3 +222,25 @@ def test_phases_are_timed(cuda: Any) -> None:
         frame = runner.result(runner.submit(scan))
         assert set(frame.time_s) == {"voxelize", "index", "value", "download"}
         assert all(seconds >= 0 for seconds in frame.time_s.values()) and sum(frame.time_s.values()) > 0
+
+
+def test_a_recorded_frame_may_sort_rows_that_the_first_one_did_not(cuda: Any) -> None:
+    """It has more rows to spare, and so passes the limit from which on a level is sorted."""
+    from spcli.engines.cuda import blocks, tiles
+    from spcli.engines.cuda.capacity import bucket
+
+    builder = ProgramBuilder([(11, 32, 32)], 32)
+    builder.convolve(builder.build_map(0, CUBE3), 0, 16)
+    sites = tensor(5, 180)
+    rows = len(sites.indices)
+    scan = replace(sites, features=real_features(5, rows, 32))
+    tiles.tap_bits.cache_clear()  # as in a process of its own
+    with blocks.true_shapes(90, processors=-(-rows // 64)):
+        assert rows <= 64 * blocks.processors() < bucket(rows)
+        runner = cuda.compile(builder.program(), builder.parameters, everything(builder))
+        frames = [runner.result(runner.submit(scan)) for _ in range(2)]
+    assert [frame.way for frame in frames] == ["b 64", "replayed, b 64s"]
+    first, second = (frame.outputs["layer0"] for frame in frames)
+    # To rounding: the interpreter multiplies by way of numpy, whose bits depend on where in a block a row stands.
+    np.testing.assert_allclose(second.features, first.features, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(second.indices, first.indices)

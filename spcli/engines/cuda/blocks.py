@@ -189,6 +189,11 @@ def describe(shape: Blocks) -> str:
     return f"{shape.rows}x{shape.columns}x{shape.depth}, {taps}, {warps}, {stages}{small}"
 
 
+def can_sort(volume: int) -> bool:
+    """Whether rows of a map with so many taps can be sorted at all."""
+    return 1 < volume <= ORDERED_TAPS
+
+
 def sorts_rows(dtype: str, volume: int, upwards: bool, capacity: int) -> bool:
     """Whether a map's rows are taken in the order of the taps they have; `capacity` is that of its outputs.
 
@@ -196,7 +201,7 @@ def sorts_rows(dtype: str, volume: int, upwards: bool, capacity: int) -> bool:
     with the taps of one place; elsewhere it pays where the products bound the time, as in exact float32 on levels that
     have more blocks than there are processors. With fewer, the fullest block bounds it, sorted or not.
     """
-    if not 1 < volume <= ORDERED_TAPS:
+    if not can_sort(volume):
         return False
     if _sort_rule is not None:
         return _sort_rule(dtype, volume, upwards, capacity)

@@ -39,6 +39,10 @@ class Tiles:
 
 def tiles_of(source: CudaMap, rows: int, dtype: str) -> Tiles:
     """The tiles of a map, made when they are first asked for."""
+    if blocks.can_sort(source.geometry.volume):
+        # Here, though this level may not be sorted: in a recorded frame, which has more rows to spare and may not
+        # upload, the same level may be.
+        tap_bits(source.geometry, str(source.table.device))
     ordered = sorts_rows(source, dtype)
     if ordered and "order" not in source.tiles:
         source.tiles["order"] = _order(source)
@@ -69,7 +73,7 @@ def _order(source: CudaMap) -> Tensor:
     launch(
         kernels.order_rows,
         (-(-source.outputs.capacity // window),),
-        source.table, _tap_bits(source.geometry, str(order.device)), source.outputs.total, order,
+        source.table, tap_bits(source.geometry, str(source.table.device)), source.outputs.total, order,
         source.table.stride(0), source.geometry.volume,
         WINDOW=window, CHUNK=_chunk(), COUNT=blocks.scaled(), LONG=is_long(source.table), num_warps=16,
     )  # fmt: skip
@@ -99,7 +103,7 @@ def is_long(*tensors: Tensor | None) -> bool:
 
 
 @cache
-def _tap_bits(geometry: ConvGeometry, device: str) -> Tensor:
+def tap_bits(geometry: ConvGeometry, device: str) -> Tensor:
     """int32 `[V]`: the bit of each tap in the sort key. The farther from the centre, the rarer the tap and the higher
     its bit, which leaves fewer taps to a block than any other fixed order. Uploaded once, not inside a frame."""
     distance = np.abs(np.array(geometry.offsets())).sum(axis=1)
