@@ -120,21 +120,19 @@ class CheckedRunner:
         return structs.replace(found, warnings=said)
 
     def _take(self, engine: Engine) -> None:
-        """Make the task ready on an engine, and recall what is known of its frames."""
+        """Make the task ready on an engine, unless its frames are known to be wrong."""
         task = self._task
         self.engine = engine
-        self._runner = engine.compile(task.program, task.parameters, task.want, task.graph)
-        self._known: Verdicts = {}
-        self._shown_nothing = 0
         self._subject: Subject | None = None
-        if engine.name == "cpu" or self._check == "none":
-            return
-        self._subject = subject_of(task.network, engine, task.program, task.parameters)
-        if self._check != "all":
-            self._known = recall(self._subject)
+        if engine.name != "cpu" and self._check != "none":
+            self._subject = subject_of(task.network, engine, task.program, task.parameters)
+        self._known: Verdicts = {} if self._subject is None or self._check == "all" else recall(self._subject)
+        self._shown_nothing = 0
         wrong = next((verdict for verdict in self._known.values() if not verdict.ok), None)
         if wrong is not None:
             self._give_up("an earlier frame", wrong)
+        else:
+            self._runner = engine.compile(task.program, task.parameters, task.want, task.graph)
 
     def _landed(self, flight: _InFlight) -> CheckedFrame:
         if flight.runner is self._runner:
