@@ -96,7 +96,7 @@ ifeq ($(TRITON),)
 else
 	test -x $(COMPILER)/bin/python || $(PYTHON) -m venv $(COMPILER)
 	$(COMPILER)/bin/python -m pip --disable-pip-version-check install --quiet triton==$(TRITON) numpy msgspec
-	$(BIN)/python -m benchmarks.cuda.compile_table --save $(COMPILER)/launches.json
+	$(BIN)/python -m benchmarks.cuda.compile_table --save $(COMPILER)/launches.json --triton $(TRITON)
 	$(COMPILER)/bin/python -m benchmarks.cuda.compile_table --launches $(COMPILER)/launches.json
 endif
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import triton
 import triton.language as tl
 
 from spcli.config import load_config
@@ -128,7 +129,7 @@ def silence() -> None:
                 setattr(module, name, Silent(value))
 
 
-def run(name: str, dtype: str) -> None:
+def run(name: str, dtype: str, triton_version: str) -> None:
     """Two scans through a network, the first step by step and the second in a graph; dumps of its rulebooks."""
     config, *sets = NETWORKS[name]
     network = load_config(str(HERE / config) if config.endswith(".yaml") else config, sets, {}).network()
@@ -138,7 +139,7 @@ def run(name: str, dtype: str) -> None:
     runner = engine.compile(program, parameters, Want((program.output,)))
     # Where there are no processors, these levels are large; where there are many, small.
     for seed, processors in ((0, 0), (1, 1 << 20)):
-        with true_shapes(architecture(), processors=processors):
+        with true_shapes(architecture(), triton_version, processors):
             runner.result(runner.submit(scan(seed, program)))
     voxels = engine.voxelize(scan(2, program), spec, point_map=True, hard=spec.max_points is not None)
     if dtype == "float32":
@@ -156,15 +157,15 @@ def scan(seed: int, program: Any) -> Points:
     return Points(values, (0, 1, 2), tuple(range(channels)))
 
 
-def launches(names: list[str], dtypes: list[str], capability: int) -> Iterator[dict[str, Any]]:
+def launches(names: list[str], dtypes: list[str], capability: int, triton_version: str) -> Iterator[dict[str, Any]]:
     """Every different launch of these networks in these formats on a device of that compute capability."""
     notes = Notes()
-    with true_shapes(capability), observed(notes.take):
+    with true_shapes(capability, triton_version), observed(notes.take):
         for name in names:
             # Beyond a bitmap it is the index kernels that differ, and they know no number format.
             for dtype in dtypes if name != "fine" else dtypes[:1]:
                 notes.label = f"{name} {dtype}"
-                run(name, dtype)
+                run(name, dtype, triton_version)
     yield from notes.jobs.values()
 
 
@@ -174,9 +175,10 @@ def main() -> None:
     parser.add_argument("--network", action="append", choices=NETWORKS)
     parser.add_argument("--dtype", action="append", choices=STORAGE)
     parser.add_argument("--capability", type=int, required=True)
+    parser.add_argument("--triton", default=triton.__version__)
     asked = parser.parse_args()
     silence()
-    found = launches(asked.network or list(NETWORKS), asked.dtype or list(STORAGE), asked.capability)
+    found = launches(asked.network or list(NETWORKS), asked.dtype or list(STORAGE), asked.capability, asked.triton)
     print(json.dumps(list(found)))
 
 

@@ -39,10 +39,13 @@ HEADER = "sm regs spills shared instructions hgmma hmma ffma copies16/all weight
 ROW = "{:>2} {:>4} {:>6} {:>6} {:>12} {:>5} {:>4} {:>5} {:>12} {:>12} {:>7} {}"
 
 
-def listed(networks: Sequence[str], dtypes: Sequence[str], capabilities: Sequence[int]) -> dict[int, list[dict]]:
+def listed(
+    networks: Sequence[str], dtypes: Sequence[str], capabilities: Sequence[int], triton: str | None
+) -> dict[int, list[dict]]:
     """What the engine launches, by compute capability, from a process in which Triton's interpreter runs."""
     chosen = [part for name in networks for part in ("--network", name)]
     chosen += [part for dtype in dtypes for part in ("--dtype", dtype)]
+    chosen += ["--triton", triton] if triton else []
     command = [sys.executable, "-m", "benchmarks.cuda.child_launches", *chosen, "--capability"]
     running = [subprocess.Popen([*command, str(each)], cwd=ROOT, stdout=subprocess.PIPE) for each in capabilities]
     texts = [process.communicate()[0] for process in running]
@@ -170,6 +173,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="kernels compiled at once")
     parser.add_argument("--json", type=Path, help="write the table here as well")
     parser.add_argument("--save", type=Path, help="write the launches here and compile nothing")
+    parser.add_argument("--triton", help="with --save: the release that will compile; blocks depend on it")
     parser.add_argument("--launches", type=Path, help="compile those saved here")
     parser.add_argument("--kernel", help="module:name of one kernel, with --argument, --constant and --option")
     parser.add_argument("--argument", action="append", default=[], help="name=type[:16 | :1], see machine_code.Job")
@@ -187,7 +191,7 @@ def main() -> int:
     elif asked.launches:
         launches = {int(each): found for each, found in json.loads(asked.launches.read_text()).items()}
     else:
-        launches = listed(asked.network, asked.dtype, capabilities)
+        launches = listed(asked.network, asked.dtype, capabilities, asked.triton)
     if asked.save:
         asked.save.write_text(json.dumps(launches))
         return 0
