@@ -136,11 +136,17 @@ def test_a_step_that_hangs_is_ended_with_its_children(
     assert survivors(family) == []
 
 
+@pytest.mark.parametrize("interrupts", [signal.default_int_handler, signal.SIG_IGN], ids=["heard", "ignored"])
 def test_a_step_is_asked_to_sum_up_before_its_limit(
-    tmp_path: Path, environ: dict[str, str], limit: Callable[[bool], None]
+    tmp_path: Path, environ: dict[str, str], limit: Callable[[bool], None], interrupts: Any
 ) -> None:
+    """Also where the day runs in the background, whose processes begin with interrupts ignored."""
     limit(True)
-    ran = Ran(tmp_path, environ, step(sums_up))
+    before = signal.signal(signal.SIGINT, interrupts)
+    try:
+        ran = Ran(tmp_path, environ, step(sums_up))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert (ran.code, ran.rows) == (7, {"sums_up": (STOPPED, "came to 7 of 9")})
 
 
@@ -283,10 +289,9 @@ def test_wheels_are_unpacked_and_come_before_what_is_installed(tmp_path: Path) -
 
 
 def test_the_make_target_installs_nothing() -> None:
-    done = subprocess.run(
-        ["make", "--dry-run", "cuda-day", "PYTHON=/some/python", "DAY_PACKAGES=wheels", "DAY=--rehearse"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    command = ["make", "--dry-run", "cuda-day", "PYTHON=/some/python", "DAY_PACKAGES=wheels", "DAY=--rehearse"]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=environ)
     assert done.stdout.split() == ["/some/python", "-m", "benchmarks.cuda.day", "--packages", "wheels", "--rehearse"]
 
 

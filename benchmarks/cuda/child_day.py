@@ -6,6 +6,7 @@ the machine lacks what the step is about, and with 1 where something is wrong.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from benchmarks.cuda.day_steps import NOT_HERE, NotHere, Step, Task, Wrong, is_r
 
 def main() -> int:
     """Carry out the function; what it raises is the step's summary."""
+    # In the background a day may ignore interrupts, and its processes with it: at its limit a step must hear one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     work, folder, *words = sys.argv[1:]
     task = Task(Path(folder), is_rehearsal())
     try:
