@@ -50,16 +50,25 @@ def _differences(frame: Frame, right: Frame) -> Iterator[str]:
     """What differs in voxels, sites and rules, in the order in which they are made."""
     if frame.scan != right.scan:
         yield f"its points and voxels are {_counts(frame)}, and {_counts(right)} are right"
-    for key, counted in right.counts.items():
-        if frame.counts[key].pairs_per_offset != counted.pairs_per_offset:
-            yield f"rulebook {key} has {frame.counts[key].pairs} rules, and {counted.pairs} are right, or other taps"
-        elif key in frame.rulebooks and not _same_rules(frame.rulebooks[key], right.rulebooks[key]):
-            yield f"rulebook {key} has other sites or rules"
-    if (frame.sites, frame.shapes) != (right.sites, right.shapes):
-        yield f"it has {list(frame.sites)} sites, and {list(right.sites)} are right, or other shapes"
+    for key in right.counts:
+        yield from _rule_differences(key, frame, right)
+    if frame.sites != right.sites:
+        yield f"it has {list(frame.sites)} sites, and {list(right.sites)} are right"
+    if frame.shapes != right.shapes:
+        yield f"it has the shapes {list(map(list, frame.shapes))}, and {list(map(list, right.shapes))} are right"
     for name in frame.outputs:
         if not np.array_equal(frame.outputs[name].indices, right.outputs[name].indices):
             yield f"layer {name} has other sites"
+
+
+def _rule_differences(key: str, frame: Frame, right: Frame) -> Iterator[str]:
+    found, counted = frame.counts[key], right.counts[key]
+    if found.pairs != counted.pairs:
+        yield f"rulebook {key} has {found.pairs} rules, and {counted.pairs} are right"
+    elif found.pairs_per_offset != counted.pairs_per_offset:
+        yield f"rulebook {key} has rules of other taps"
+    elif key in frame.rulebooks and not _same_rules(frame.rulebooks[key], right.rulebooks[key]):
+        yield f"rulebook {key} has other sites or rules"
 
 
 def _counts(frame: Frame) -> str:
