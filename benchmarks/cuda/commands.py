@@ -14,7 +14,21 @@ def start_ups(workload: Workload, dtype: str, count: int) -> tuple[list[Start], 
     prepare(workload)
     folder = workload.folder
     cache = {"TRITON_CACHE_DIR": str(folder / "kernels"), "CUDA_CACHE_PATH": str(folder / "driver")}
-    ours = [*spcli_command(), "run", "--device", "cuda", "--dtype", dtype, "--config", workload.config, workload.scan]
+    ours = [
+        *spcli_command(),
+        "run",
+        "--device",
+        "cuda",
+        "--engine",
+        "triton",
+        "--check",
+        "none",
+        "--dtype",
+        dtype,
+        "--config",
+        workload.config,
+        workload.scan,
+    ]
     ours += ["-o", str(folder / "features"), "--write", "features", "--overwrite"]
     peer = [sys.executable, "-m", "benchmarks.cuda.child_frame", dtype, workload.config, workload.scan, str(folder)]
     starts, absent = [], []
