@@ -156,7 +156,7 @@ class CheckedRunner:
     def _judged(self, frame: Frame, scan: Points | SparseTensor) -> CheckedFrame:
         """The frame, where nothing is to be compared or all is right; else that of another engine."""
         if self._subject is None or (frame.way in self._known and self._check != "all"):
-            return CheckedFrame(self._limited(frame), self.engine, self._worst)
+            return CheckedFrame(frame, self.engine, self._worst)
         verdict = self._verdict(frame, scan)
         if verdict is None:
             self._shown_nothing += 1

@@ -30,8 +30,7 @@ MOST_NAMES = 5
 
 def scan_record(schema: str, job: Job, engine: Engine, counts: ScanCounts | None, voxels: int) -> Record:
     """The start of a record of `voxelize` or `run`; `counts` None is a tensor whose file does not say."""
-    versions = engine.identity()
-    card = versions.pop("card", None)
+    identity = engine.identity()
     return {
         "schema": schema,
         "source": job.scan.source,
@@ -42,8 +41,8 @@ def scan_record(schema: str, job: Job, engine: Engine, counts: ScanCounts | None
         "points": point_counts(counts) if counts else None,
         "outputs": {kind: target if isinstance(target, str) else "-" for kind, target in job.outputs.items()},
         "engine": engine.label,
-        "card": card,
-        "versions": versions,
+        "card": identity.get("card"),
+        "versions": {name: version for name, version in identity.items() if name != "card"},
     }
 
 

@@ -91,6 +91,7 @@ class CapturedFrame:
             self._input = _input_for(scan, sizes.rows, job.engine.dtype)
             self._input.fill(scan)
             self._replay, self._made = stream.capture(self._frame_on_device)
+        self._way = f"replayed, {job.steps.way(self._made.index)}"
         self._numbers = HostImage(self._made.numbers)
         self._features = {name: HostImage(value) for name, value in self._made.outputs.items()}
         slots = {self._sites_slot(name) for name in self._features}
@@ -130,7 +131,7 @@ class CapturedFrame:
             tensors[name] = SparseTensor(features.rows(count), index, shapes[slot], self._batch_size)
         return Frame(
             sites, shapes, tensors, self._rulebooks(shapes), self._rule_counts(numbers, sites, shapes), counts,
-            scan.grid, self._clock.seconds(), f"replayed, {self._job.steps.way(self._made.index)}",
+            scan.grid, self._clock.seconds(), self._way,
         )  # fmt: skip
 
     @property
