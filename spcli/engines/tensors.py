@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spcli.engines.base import LayerParameters
 from spcli.engines.driver import ask_driver
 
 # tf32 is float32 whose last 13 bits are zero: it keeps float32's range and 10 bits of mantissa.
@@ -50,6 +52,16 @@ def rounded_weights(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
         return np.where(np.isfinite(values), bits.view(np.float64), values).astype(np.float32)
 
 
+def weights_of(parameters: LayerParameters, dtype: str) -> NDArray[Any]:
+    """A layer's weight `[V, Cout, Cin]` with its scale folded in, rounded once to `dtype`."""
+    assert parameters.weight is not None
+    out_channels, in_channels = parameters.weight.shape[0], parameters.weight.shape[-1]
+    weight = parameters.weight.reshape(out_channels, -1, in_channels).astype(np.float64)
+    if parameters.scale is not None:
+        weight *= np.asarray(parameters.scale, np.float64)[:, None, None]
+    return rounded_weights(weight.transpose(1, 0, 2), dtype)
+
+
 def to_host(tensor: Tensor, count: int | None = None) -> NDArray[Any]:
     """The first `count` rows as a host array that the caller owns; features of any format as float32."""
     rows = tensor[:count].detach().cpu()
@@ -58,6 +70,7 @@ def to_host(tensor: Tensor, count: int | None = None) -> NDArray[Any]:
     return np.array(rows.numpy(), order="C")
 
 
+@cache
 def torch_identity(device: str) -> dict[str, str]:
     """What of torch and its device decides results: `card`, `driver` (the newest CUDA that it serves) and `torch`."""
     if device == "cpu":

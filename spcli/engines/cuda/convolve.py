@@ -16,7 +16,7 @@ from spcli.engines.cuda.kernels import convolve as kernels
 from spcli.engines.cuda.launch import INTERPRETED, device, launch
 from spcli.engines.cuda.rulebook import CudaMap
 from spcli.engines.cuda.tiles import is_long, tiles_of
-from spcli.engines.tensors import STORAGE, rounded_weights
+from spcli.engines.tensors import STORAGE, weights_of
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,13 @@ class CudaPacked:
 
 def pack(parameters: LayerParameters, dtype: str) -> CudaPacked:
     """Packs weight `[Cout, *kernel_size, Cin]` with its scale and shift: the product is rounded once, to `dtype`."""
-    assert parameters.weight is not None
-    out_channels, in_channels = parameters.weight.shape[0], parameters.weight.shape[-1]
-    weight = parameters.weight.reshape(out_channels, -1, in_channels).astype(np.float64)
-    if parameters.scale is not None:
-        weight *= np.asarray(parameters.scale, np.float64)[:, None, None]
-    volume = weight.shape[1]
+    weight = weights_of(parameters, dtype)
+    volume, out_channels, in_channels = weight.shape
     blocks = blocks_for(dtype, in_channels, out_channels, volume)
     columns, channels = (-(-size // step) * step for size, step in (
         (out_channels, blocks.columns), (in_channels, blocks.depth)))  # fmt: skip
     packed = torch.zeros((volume, columns, channels), dtype=STORAGE[dtype])
-    packed[:, :out_channels, :in_channels] = torch.from_numpy(rounded_weights(weight.transpose(1, 0, 2), dtype))
+    packed[:, :out_channels, :in_channels] = torch.from_numpy(weight)
     shift = torch.zeros(columns, dtype=torch.float32)
     if parameters.shift is not None:
         shift[:out_channels] = torch.from_numpy(np.asarray(parameters.shift, np.float64).astype(np.float32))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from spcli.engines.base import Epilogue, LayerParameters
-from spcli.engines.tensors import rounded_weights, stored
+from spcli.engines.tensors import stored, weights_of
 from spcli.engines.torch.rulebook import TorchMap
 from spcli.program import Activation
 
@@ -36,12 +36,7 @@ class TorchPacked:
 
 def pack(parameters: LayerParameters, dtype: str, device: torch.device) -> TorchPacked:
     """Packs weight `[Cout, *kernel_size, Cin]` with its scale and shift: the product is rounded once, to `dtype`."""
-    assert parameters.weight is not None
-    out_channels, in_channels = parameters.weight.shape[0], parameters.weight.shape[-1]
-    weight = parameters.weight.reshape(out_channels, -1, in_channels).astype(np.float64)
-    if parameters.scale is not None:
-        weight *= np.asarray(parameters.scale, np.float64)[:, None, None]
-    rounded = rounded_weights(weight.transpose(1, 2, 0), dtype).astype(np.float32)
+    rounded = np.ascontiguousarray(weights_of(parameters, dtype).transpose(0, 2, 1), np.float32)
     shift = None
     if parameters.shift is not None:
         shift = torch.from_numpy(np.asarray(parameters.shift, np.float64).astype(np.float32)).to(device)

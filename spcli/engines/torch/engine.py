@@ -63,7 +63,7 @@ class TorchEngine:
 
     def identity(self) -> dict[str, str]:
         """The card, the driver and torch."""
-        return torch_identity(self.device)
+        return dict(torch_identity(self.device))
 
     def blocks(self, in_channels: int, out_channels: int, volume: int) -> str:
         """Nothing that is known: torch's libraries decide."""
