@@ -18,12 +18,14 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.common.paths import SAMPLE
+from benchmarks.common.workload import Workload
 from spcli.config import load_config
 from spcli.engines import load_engine
 from spcli.engines.base import Frame, Want
@@ -38,11 +40,8 @@ from spcli.engines.cuda.capacity import bucket
 from spcli.engines.tensors import STORAGE
 from spcli.geometry import ConvGeometry
 from spcli.network import Network
-from spcli.pipeline.channels import engine_points
 from spcli.program import Convolve, InvertMap
-from spcli.readers import read
 from spcli.rulebook import Rulebook
-from spcli.weights import fold, initial_parameters
 
 Rows = NDArray[np.int64]
 
@@ -172,13 +171,9 @@ def _macs(each: LayerMacs) -> str:
 
 def frame_of(config_name: str, scan: str) -> tuple[Network, Frame]:
     """The network for a scan, and the scan's sites and rules from the CPU engine."""
-    config = load_config(config_name)
-    assert config.voxelize is not None
-    cloud: Any = read(scan, config.voxelize.columns).content
-    points = engine_points(cloud, config.voxelize)
-    network = config.network(len(points.features))
-    want = Want(rulebooks=True, counts=False, values=False)
-    runner = load_engine("cpu").compile(network.program, fold(network, initial_parameters(network, 0)), want)
+    points = Workload(config_name, scan, Path()).points
+    network = load_config(config_name).network(len(points.features))
+    runner = load_engine("cpu").compile(network.program, {}, Want(rulebooks=True, counts=False, values=False))
     return network, runner.result(runner.submit(points))
 
 

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 from unittest.mock import patch
@@ -28,6 +29,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.common.paths import SAMPLE
+from benchmarks.common.workload import Workload
 from spcli.config import load_config
 from spcli.engines import load_engine
 from spcli.engines.base import Points, Want
@@ -43,9 +45,7 @@ from spcli.engines.cuda.launch import Recording
 from spcli.engines.cuda.runner import CudaRunner
 from spcli.engines.tensors import STORAGE
 from spcli.network import Network
-from spcli.pipeline.channels import engine_points
 from spcli.program import BuildMap, FlattenSites, Program
-from spcli.readers import read
 from spcli.weights import fold, initial_parameters
 
 CARD = 90  # the architecture whose block shapes are taken; they decide which kernels start
@@ -169,11 +169,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Prints the table."""
     given = arguments()
-    config = load_config(given.config)
-    assert config.voxelize is not None
-    cloud: Any = read(given.scan, config.voxelize.columns).content
-    points = engine_points(cloud, config.voxelize)
-    network = config.network(len(points.features), None)
+    points = Workload(given.config, given.scan, Path()).points
+    network = load_config(given.config).network(len(points.features), None)
     print(*table(counts_of(network, points, given.dtype)), sep="\n")
 
 
