@@ -185,6 +185,8 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Prints the table; 1 where something in it must not be."""
     asked = arguments()
+    # A cache of this checkout: code that was compiled in another one names source lines there, which may be gone.
+    os.environ.setdefault("TRITON_CACHE_DIR", str(ROOT / "build" / "compile-table"))
     capabilities = asked.capability or list(SHARED_LIMIT)
     if asked.kernel:
         launches = {each: [vars(one_kernel(asked))] for each in capabilities}
